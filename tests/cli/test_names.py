@@ -113,3 +113,9 @@ def test_a_report_that_cannot_be_written_names_the_file_that_was_asked_for(cli: 
     said = cli("report", "spirals-1", "-o", str(target))
     assert said.code == 1
     assert f"{target}: No such file or directory" in said.err
+
+
+def test_restoring_what_is_not_deleted_is_said(cli: Cli) -> None:
+    said = cli("restore", "spirals-1")
+    assert said.out.startswith("not deleted: ")
+    assert cli("restore", "spirals-1", "--json").json == {"restored": []}

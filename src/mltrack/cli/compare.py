@@ -180,6 +180,8 @@ def _print(
     print_table([Column("", style="cyan", cut=True), *names], rows)
     if not params:
         note("all params are equal")
+    if pretty and any(best.values()):
+        note("* the best; --least and --most say of which metrics less or more is better")
 
 
 def _difference(value: ValueDiff) -> str:

@@ -84,6 +84,8 @@ def restore(session: Session, runs: tuple[str, ...], experiments: tuple[str, ...
     chosen, named = _chosen(store, runs), [experiment_named(store, name) for name in experiments]
     for experiment in named:
         store.restore_experiment(experiment.experiment_id)
+    kept = [run for run in chosen if run.info.lifecycle_stage == "active"]
+    chosen = [run for run in chosen if run not in kept]
     for run in chosen:
         store.restore_run(run.run_id)
     if as_json:
@@ -93,6 +95,7 @@ def restore(session: Session, runs: tuple[str, ...], experiments: tuple[str, ...
     for experiment in named:
         say(f"restored experiment {experiment.experiment_id} {experiment.name}")
     _print_changed("restored", chosen, as_json)
+    _print_changed("not deleted:", kept, as_json)
 
 
 @command("seal", "Compact the data of crashed processes.", "mltrack seal", "mltrack seal spirals-1")

@@ -40,6 +40,7 @@ def ls(session: Session, prompts: bool, as_json: bool) -> None:
         return
     if not found:
         note("there are none yet" if prompts else "there are none yet: mltrack models register RUN PATH NAME")
+        return
     rows = []
     for model in found:
         newest = max(versions[model.name], key=lambda version: version.version, default=None)

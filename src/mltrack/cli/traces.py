@@ -57,6 +57,9 @@ def ls(
     import time
 
     now_ms = time.time_ns() // 1_000_000
+    if not shown:
+        note("no trace matches" if store.traces.all() else "there are none yet")
+        return
     pretty = is_terminal()
     rows = [
         (
@@ -74,8 +77,6 @@ def ls(
     columns = [Column("id", style="cyan"), Column("started", drop=3), Column("state"), Column("ms", right=True)]
     columns += [Column("spans", right=True, drop=4), Column("tokens", right=True, drop=5)]
     print_table([*columns, Column("request", cut=True, drop=2), Column("response", cut=True, drop=1)], rows)
-    if not shown:
-        note("no trace matches" if store.traces.all() else "there are none yet")
     if len(found) > limit:
         say(f"{plural(len(found) - limit, 'older trace')} not shown: -n {len(found)}", err=True)
 

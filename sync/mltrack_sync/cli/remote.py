@@ -132,11 +132,10 @@ def _background_line(remote: str, background: Heartbeat) -> str:
 
 
 def _age(seconds: float) -> str:
-    """How long ago, in the largest unit that fits."""
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s" if seconds else "-"
+    """How long, as `mltrack ls` writes durations; a dash for none."""
+    from mltrack.text.figures import duration
+
+    return duration(seconds * 1000) if seconds else "-"
 
 
 def _when(time_ns: int) -> str:

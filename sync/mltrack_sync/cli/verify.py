@@ -66,6 +66,7 @@ def verify(
     differs. What the remote does not support is reported and is not a difference.
     """
     from mltrack_sync.engine.verify import verify as compare
+    from mltrack_sync.status import status_of
 
     store = open_store(ctx)
     if against is not None:
@@ -81,11 +82,15 @@ def verify(
     selection = Selection(runs, experiments, filter_string)
     with saying_waits("interrupted: nothing was changed; what differs was not noted"):
         target = introduced(store, remote_for(store, remote, remember=False))
+        unsent = status_of(store, target).pending_runs  # now: what differs is noted, and then waits as well
         report = compare(store, target, selection=selection, quick=quick, jobs=jobs)
     if as_json:
         print_json({**json_fields(report), "same": report.same})
     else:
         _print(report)
+        if unsent and not report.same:
+            have = "has" if unsent == 1 else "have"
+            say(f"{plural(unsent, 'run')} {have} something that was not sent yet: mltrack sync {report.remote}")
     if not report.same:
         ctx.exit(DIFFERENT)
 

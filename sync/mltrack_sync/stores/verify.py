@@ -79,7 +79,10 @@ class _Comparison:
             return  # removed meanwhile
         try:
             found = list(self._differences(snapshot))
-        except (NotFoundError, TransferError) as error:
+        except NotFoundError as error:
+            lost = ("run", "present", "nothing") if unit.startswith(RUNS) else ("files", "as recorded", str(error))
+            found = [self._difference(unit, *lost), *self._other_content(snapshot)]
+        except TransferError as error:
             found = [self._difference(unit, "files", "as recorded", str(error)), *self._other_content(snapshot)]
         self.differences += found
         self.differing += [unit] if found else []

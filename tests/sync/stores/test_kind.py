@@ -182,6 +182,17 @@ def test_another_disk_at_the_same_path_gets_everything(here: Store, tmp_path: Pa
     assert verify(here, usb).same
 
 
+def test_verify_says_which_runs_were_not_sent_yet(here: Store, tmp_path: Path) -> None:
+    usb = Remotes(here).add("usb", str(tmp_path / "usb"))
+    push(here, usb)
+    assert "not sent yet" not in run(here, "verify", "usb").output
+    later = record(tmp_path / "here", "later")
+    said = run(here, "verify", "usb")
+    assert said.exit_code == 1
+    assert f"{later}\trun\tpresent\tnothing\n" in said.output
+    assert said.output.endswith("1 run has something that was not sent yet: mltrack sync usb\n")
+
+
 def test_verify_names_the_run_and_file_that_differ(here: Store, tmp_path: Path) -> None:
     (run_id,) = here.run_ids()
     usb = Remotes(here).add("usb", str(tmp_path / "usb"))
