@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from tests.support import (
+    clearml_sources,
     comet_sources,
     dvclive_sources,
     event_sources,
@@ -368,4 +369,33 @@ def _tear_comet(source: Path) -> str:
 
 COMET = ImportCase("comet", comet_sources.unpack, _extend_comet, _plant_in_comet, _tear_comet, 489)
 
-CASES = [LIGHTNING, MLRUNS, DATABASE, EVENTS, WANDB, TRACKIO, NEPTUNE, DVCLIVE, SWANLAB, COMET]
+# --- ClearML's offline sessions ---
+
+
+def _clearml_events(source: Path) -> Path:
+    return clearml_sources.folder_of(source) / "metrics.jsonl"
+
+
+def _extend_clearml(source: Path) -> None:
+    path = _clearml_events(source)
+    add(path, clearml_sources.event(path.parent.name, iter=500, value=0.25))
+
+
+def _tear_clearml(source: Path) -> str:
+    path = _clearml_events(source)
+    lines = path.read_text().splitlines()
+    lines[1] = lines[1][:100]
+    path.write_text("\n".join([*lines, ""]))
+    return f"{path.parent.name}: metrics.jsonl: line 2: not JSON"
+
+
+CLEARML = ImportCase(
+    "clearml",
+    clearml_sources.unpack,
+    _extend_clearml,
+    lambda source: change(_clearml_events(source), '"value": 0.5,', '"value": 0.75,'),
+    _tear_clearml,
+    254,
+)
+
+CASES = [LIGHTNING, MLRUNS, DATABASE, EVENTS, WANDB, TRACKIO, NEPTUNE, DVCLIVE, SWANLAB, COMET, CLEARML]

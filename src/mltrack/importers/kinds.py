@@ -35,6 +35,7 @@ _OURS = {
     "wandb": "mltrack.importers.wandb.importer:WandbImporter",
     "swanlab": "mltrack.importers.swanlab.importer:SwanlabImporter",
     "comet": "mltrack.importers.comet.importer:CometImporter",
+    "clearml": "mltrack.importers.clearml.importer:ClearmlImporter",
     "tfevents": "mltrack.importers.tfevents.importer:EventsImporter",
     "csv": "mltrack.importers.tables.importer:TableImporter",
 }

@@ -1,0 +1,1 @@
+"""ClearML's offline sessions as a source."""

@@ -1,0 +1,43 @@
+"""The sessions are what ClearML writes: written again and compared."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import venv
+from pathlib import Path
+
+import pytest
+
+from mltrack.importers.clearml.importer import ClearmlImporter
+from mltrack.importers.compare import compare_source
+from mltrack.importers.engine import import_source
+from mltrack.importers.findings import Findings
+from mltrack.store import Store
+from tests.support.clearml_sources import WRITER, unpack
+from tests.support.source_reading import points_of
+
+PACKAGES = ("clearml==2.1.12", "numpy", "pandas", "pillow")
+
+pytestmark = [pytest.mark.peers, pytest.mark.timeout(900)]
+
+
+def test_written_again_the_sessions_hold_the_same_and_are_imported_whole(tmp_path: Path) -> None:
+    venv.create(tmp_path / "env", with_pip=True)
+    python = tmp_path / "env" / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "-q", *PACKAGES], check=True)
+    again = tmp_path / "again"
+    again.mkdir()
+    subprocess.run([python, WRITER], cwd=again, check=True, env={**os.environ, "HOME": str(again)})
+    assert without_times(again / "sessions") == without_times(unpack(tmp_path))
+    store = Store.create(tmp_path / "store")
+    report = import_source(store, again / "sessions")
+    assert (report.problems, report.runs, report.values) == ((), 2, 1)
+    assert compare_source(store, again / "sessions").same
+
+
+def without_times(source: Path) -> dict[str, dict[str, list[tuple[int, float]]]]:
+    return {
+        run.name: {key: [(step, value) for step, _, value in rows] for key, rows in points_of(run).items()}
+        for run in ClearmlImporter().open(source, Findings()).runs()
+    }
