@@ -310,12 +310,14 @@ ORDERS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", FILTERS)
 def test_a_filter_gives_what_mlflow_gives(both: Both, text: str) -> None:
     ours, theirs = both.find(text, [], 1, 15)
     assert ours == theirs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ORDERS, ids=str)
 @pytest.mark.parametrize("view", [1, 2, 3])
 def test_an_order_gives_what_mlflow_gives(both: Both, order: list[str], view: int) -> None:
@@ -323,12 +325,14 @@ def test_an_order_gives_what_mlflow_gives(both: Both, order: list[str], view: in
     assert ours == theirs
 
 
+@pytest.mark.slow
 def test_the_lists_hold_filters_that_find_some_runs_and_filters_that_are_refused(both: Both) -> None:
     found = [both._mlflow(text, [], 1) for text in FILTERS]
     assert sum(ids is None for ids in found) == len(FILTERS) - FILTERS.index("metrics.loss == 1")
     assert sum(0 < len(ids or []) < RUNS for ids in found) > 30
 
 
+@pytest.mark.slow
 def test_lists_of_run_ids_give_what_mlflow_gives(both: Both) -> None:
     some = [run.run_id for run in both.ours.search_runs(["0"], max_results=5)]
     listed = ", ".join(f"'{run_id}'" for run_id in some)
@@ -391,6 +395,7 @@ filters = st.lists(comparisons, max_size=3).flatmap(
 orders = st.lists(st.builds(str.__add__, names, st.sampled_from(["", " ASC", " desc"])), max_size=3)
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=filters, order=orders, view=st.sampled_from([1, 2, 3]), size=st.sampled_from([2, 5, 100]))
 @example(text="metrics.loss != 0 AND metrics.loss != 3", order=["metrics.loss DESC"], view=3, size=2)

@@ -135,6 +135,7 @@ def holds(tree: object, number: int) -> bool:
     raise AssertionError(tree)
 
 
+@pytest.mark.slow
 @given(_TREES)
 def test_any_tree_of_comparisons_is_evaluated_correctly(numbers: Store, tree: object) -> None:
     assert found(numbers, written(tree)) == [number for number in range(10) if holds(tree, number)]

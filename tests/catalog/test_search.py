@@ -92,6 +92,7 @@ def test_or_and_parentheses_are_supported(empty_store: Store) -> None:
     assert sorted(found(empty_store, "metrics.a < 1 or metrics.a > 3 and tags.t = '1'")) == ["0", "5"]
 
 
+@pytest.mark.slow
 def test_pages_neither_repeat_nor_skip_a_run_while_others_are_added_and_deleted(empty_store: Store) -> None:
     for number in range(10):
         value = math.nan if number == 3 else number // 2

@@ -98,6 +98,7 @@ def test_no_summary_in_a_list_of_commands_is_cut(name: str, cli: Cli) -> None:
     assert [line for line in said.splitlines()[1:] if line.endswith("...")] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", own_examples())
 def test_every_example_runs(
     line: str, small_store: Store, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

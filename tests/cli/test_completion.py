@@ -33,6 +33,7 @@ def completed(store: Store, line: str) -> set[str]:
     return {answer.partition(",")[2] for answer in done.stdout.splitlines() if answer}
 
 
+@pytest.mark.slow
 def test_commands_run_names_and_run_ids_are_completed(small_store: Store) -> None:
     run_id = small_store.run("spirals-2").run_id
     assert completed(small_store, "mltrack com") == {"compare", "completion"}
@@ -48,6 +49,7 @@ def test_without_a_store_nothing_is_completed_and_nothing_is_reported(small_stor
     assert completed(small_store, "mltrack show spi") == set()
 
 
+@pytest.mark.slow
 def test_names_of_remotes_are_completed(small_store: Store) -> None:
     remotes = small_store.path / "remotes.toml"
     before = remotes.read_bytes() if remotes.exists() else None

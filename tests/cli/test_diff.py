@@ -80,6 +80,7 @@ def test_lines_of_code_keep_their_tabs_and_control_no_terminal(code_store: Path)
     assert "\x1b" not in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [80, 200])
 def test_the_report_fits_a_terminal(code_store: Path, width: int) -> None:
     shown = in_terminal(code_store, "diff", "one", LONG, width=width)

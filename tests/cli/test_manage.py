@@ -7,6 +7,8 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pytest
+
 from mltrack.cli import main
 from mltrack.recording import current_store, fluent
 from mltrack.store import Store
@@ -96,6 +98,7 @@ def test_seal_turns_the_journals_of_a_crashed_process_into_a_segment(cli: Cli, s
     assert cli("show", "dead", "--json").json["metrics"]["loss"]["count"] == 5000
 
 
+@pytest.mark.slow
 def test_ls_says_when_an_experiment_is_deleted_and_restore_brings_back_its_runs(cli: Cli, small_store: Store) -> None:
     gone = small_store.run("spirals-1").info.experiment_id
     small_store.delete_experiment(gone)

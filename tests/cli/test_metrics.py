@@ -80,6 +80,7 @@ def test_metrics_with_a_key_prints_its_points(args: list[str], count: int, cli: 
     assert len(cli("metrics", "spirals-1", "loss", *args).out.splitlines()) == count + 1
 
 
+@pytest.mark.slow
 def test_metrics_in_a_terminal_draws_a_chart(small_store: Store) -> None:
     shown = in_terminal(small_store.path, "metrics", "spirals-1", "loss", width=60)
     assert "┤" in shown
@@ -87,6 +88,7 @@ def test_metrics_in_a_terminal_draws_a_chart(small_store: Store) -> None:
     assert "▁" in in_terminal(small_store.path, "metrics", "spirals-1")
 
 
+@pytest.mark.slow
 def test_values_that_are_not_finite_are_strict_json(cli: Cli, small_store: Store) -> None:
     current_store.set_store(small_store.path)
     with fluent.start_run(run_name="odd") as run:

@@ -101,6 +101,7 @@ def test_no_name_in_a_store_controls_a_terminal(evil_store: tuple[Path, list[str
         assert b"Traceback" not in shown, (line, shown)
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_the_colours_of_a_program_and_no_other_control_sequence(tmp_path: Path) -> None:
     printed = b"\x1b[31mred\x1b[0m \x1b]0;title\x07 \x1b[2J done\n"
     current_store.set_store(tmp_path / ".mltrack")
@@ -173,6 +174,7 @@ def test_a_character_outside_of_the_output_encoding_is_shown_escaped(wide_store:
     assert found["params"]["model"] == "模型"
 
 
+@pytest.mark.slow
 def test_a_terminal_without_box_characters_gets_plain_ones(wide_store: Path) -> None:
     lines = lines_of(wide_store, ("ls", "metrics plain", "metrics plain KEY"), {"KEY": "loss 模"})
     shown = bytes_in_terminal(["-c", ALL, lines], PYTHONIOENCODING="ascii").decode("ascii")
@@ -264,6 +266,7 @@ ALLOWED = {
 }
 
 
+@pytest.mark.slow
 def test_only_one_module_prints() -> None:
     for folder in ("src/mltrack", "sync/mltrack_sync"):
         for path in (ROOT / folder).rglob("*.py"):

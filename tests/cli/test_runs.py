@@ -168,6 +168,7 @@ def test_text_that_would_break_a_line_or_control_the_terminal_is_escaped(cli: Cl
     assert "[bold]x[/bold]" in in_terminal(small_store.path, "show", run.run_id)
 
 
+@pytest.mark.slow
 def test_values_are_rounded_in_lists_and_exact_in_json_and_of_one_run(cli: Cli, small_store: Store) -> None:
     current_store.set_store(small_store.path)
     with fluent.start_run(run_name="fine") as run:

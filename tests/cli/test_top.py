@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from mltrack.store import Store
 from tests.support.command_line import Cli
 from tests.support.terminal import in_terminal
@@ -28,6 +30,7 @@ def test_the_remotes_are_listed_with_what_waits(cli: Cli) -> None:
     assert (state["name"], state["runs"], state["points"]) == ("lab", 3, 63)
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_a_table_and_charts(small_store: Store) -> None:
     shown = in_terminal(small_store.path, "top", "--once", "-g", "params.lr", "-m", "loss", width=80)
     assert "0.1 (2)" in shown

@@ -41,6 +41,7 @@ def read_all(path: Path, first: int = 0) -> list[Any]:
     return [row for block in read_blocks(path, first) for row in rows_of(block)]
 
 
+@pytest.mark.slow
 @given(st.data(), KEYS)
 def test_any_points_are_read_back_bit_for_bit(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, keys: list[str]
@@ -69,6 +70,7 @@ def test_any_points_are_read_back_bit_for_bit(
     assert read_metric(path, "no such").num_rows == 0
 
 
+@pytest.mark.slow
 def test_blocks_are_read_in_the_order_of_logging(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     blocks = [some(100_000, 0), some(100_000, 100_000), some(50_000, 200_000)]

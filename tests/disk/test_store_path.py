@@ -155,6 +155,7 @@ def gone(code: str, *args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", GONE + code, *args], capture_output=True, text=True)
 
 
+@pytest.mark.slow
 @broken_313
 def test_in_a_deleted_working_folder_a_store_given_absolutely_works(tmp_path: Path) -> None:
     root = str(tmp_path / ".mltrack")

@@ -286,6 +286,7 @@ def test_nothing_is_written_through_a_link_in_another_users_store(link: str, sto
 # --- commands and files that give tokens ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["token_command", "token_file"])
 def test_token_commands_are_never_taken_from_a_store_not_even_our_own(
     option: str, store: Store, tmp_path: Path

@@ -159,6 +159,7 @@ def test_mlflow_in_the_program_does_not_measure_the_machine_a_second_time(launch
     assert done.stdout == "unset\n"
 
 
+@pytest.mark.slow
 def test_every_process_of_the_program_logs_into_its_run(launching: Launching) -> None:
     program = """
 import subprocess, sys
@@ -349,6 +350,7 @@ open("done", "w").close()
     assert not (launching.run().folder.path / "live").exists()
 
 
+@pytest.mark.slow
 def test_the_output_can_be_followed_while_the_program_runs(launching: Launching) -> None:
     program = "import time\nfor n in range(5): print('line', n, flush=True); time.sleep(0.1)"
     process = launching.start(sys.executable, launching.script(program), options=["-n", "job"])

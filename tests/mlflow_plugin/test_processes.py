@@ -223,6 +223,7 @@ def test_a_relative_uri_means_the_same_store_after_the_working_folder_changed(
     assert [info.path for info in client.list_artifacts(client.search_runs(["0"])[0].info.run_id)] == ["x.txt"]
 
 
+@pytest.mark.slow
 def test_nested_runs_know_their_parent(client: Any) -> None:
     with mlflow.start_run() as parent:
         for number in range(2):

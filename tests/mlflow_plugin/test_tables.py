@@ -80,6 +80,7 @@ def test_issues_label_schemas_and_review_queues_belong_to_experiments(tracking: 
     assert [item.item_id for item in tracking.list_review_queue_items(queue.queue_id)] == ["tr-1"]
 
 
+@pytest.mark.slow
 def test_the_tables_file_moves_with_the_store_follows_the_umask_and_is_not_a_finding(tmp_path: Path) -> None:
     made = TrackingStore(f"mltrack://{tmp_path}/a b/.mltrack").create_dataset("questions", experiment_ids=["0"])
     (tmp_path / "a b").rename(tmp_path / "moved")
@@ -90,6 +91,7 @@ def test_the_tables_file_moves_with_the_store_follows_the_umask_and_is_not_a_fin
     assert check_store(tmp_path / "moved" / ".mltrack").findings == []
 
 
+@pytest.mark.slow
 def test_mcp_servers_and_gateway_endpoints_are_kept_with_an_experiment_for_traces(
     tracking: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,6 +142,7 @@ def test_what_belongs_to_an_experiment_goes_with_it(tracking: Any) -> None:
     assert caught.value.error_code == "RESOURCE_DOES_NOT_EXIST"
 
 
+@pytest.mark.slow
 def test_tables_of_an_older_mlflow_are_migrated_and_those_of_a_newer_one_refused(
     tmp_path: Path, migrations_read_once: None
 ) -> None:
@@ -162,6 +165,7 @@ def test_tables_of_an_older_mlflow_are_migrated_and_those_of_a_newer_one_refused
         TrackingStore(place).search_datasets()
 
 
+@pytest.mark.slow
 def test_a_tables_file_that_was_replaced_is_read_again(tmp_path: Path) -> None:
     store = TrackingStore(f"mltrack://{tmp_path}/.mltrack")
     file = tmp_path / ".mltrack" / "workspace" / "mlflow.db"

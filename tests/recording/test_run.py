@@ -300,6 +300,7 @@ def test_a_deleted_run_is_not_resumed(run: mltrack.Run) -> None:
         mltrack.start_run(run.run_id)
 
 
+@pytest.mark.slow
 def test_threads_log_to_one_run_and_nothing_is_lost(tmp_path: Path) -> None:
     mltrack.set_store(tmp_path / "s")
     run = mltrack.start_run()

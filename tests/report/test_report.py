@@ -178,6 +178,7 @@ def test_runs_are_selected_by_a_filter_and_notes_are_read_from_a_file(cli: Cli, 
     assert "1 tag equal in all runs" in found.text and "teamred" in found.text
 
 
+@pytest.mark.slow
 def test_whatever_runs_hold_a_report_stays_within_its_size(tmp_path: Path) -> None:
     current_store.set_store(tmp_path / ".mltrack")
     random = np.random.default_rng(0)

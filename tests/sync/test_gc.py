@@ -243,6 +243,7 @@ def test_a_plan_that_is_too_old_is_not_executed(store: Store, server: MlflowServ
     assert len(store.run_ids()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", range(1, 9))
 @pytest.mark.parametrize("keep_metrics", [False, True])
 def test_interrupted_at_any_step_each_run_is_whole_or_gone(step: int, keep_metrics: bool, store: Store) -> None:

@@ -94,6 +94,7 @@ def test_runs_and_the_curves_of_the_group_at_the_cursor_are_shown(board: Board) 
     play(board, steps)
 
 
+@pytest.mark.slow
 def test_a_question_changes_filter_grouping_and_axis_and_a_wrong_one_is_refused(board: Board, tmp_path: Path) -> None:
     async def steps(app: TopApp, pilot: Pilot[None]) -> None:
         await answer(app, pilot, "slash", "/run-[01]/")
@@ -115,6 +116,7 @@ def test_a_question_changes_filter_grouping_and_axis_and_a_wrong_one_is_refused(
     assert (kept.axis, kept.x_metric, kept.log_y, kept.smoothing) == ("metric", "epoch", True, 0.5)
 
 
+@pytest.mark.slow
 def test_the_crosshair_reads_all_curves_and_the_zoom_narrows_them(board: Board) -> None:
     async def steps(app: TopApp, pilot: Pilot[None]) -> None:
         await press(app, pilot, "tab", "n", "n", "enter", "left")
@@ -136,6 +138,7 @@ def test_the_crosshair_reads_all_curves_and_the_zoom_narrows_them(board: Board) 
     play(board, steps)
 
 
+@pytest.mark.slow
 def test_the_mouse_chooses_runs_moves_the_crosshair_and_zooms(board: Board) -> None:
     async def steps(app: TopApp, pilot: Pilot[None]) -> None:
         await pilot.click("#runs", offset=(8, 2))
@@ -156,6 +159,7 @@ def test_the_mouse_chooses_runs_moves_the_crosshair_and_zooms(board: Board) -> N
     play(board, steps)
 
 
+@pytest.mark.slow
 def test_every_pane_shows_something_at_80_columns(board: Board) -> None:
     async def steps(app: TopApp, pilot: Pilot[None]) -> None:
         await press(app, pilot, "down", "2")

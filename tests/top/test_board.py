@@ -162,6 +162,7 @@ def test_every_chart_has_a_place_and_no_two_overlap(count: int, width: int, heig
     assert list(grid.seen(0, grid.lines)) == list(range(count))
 
 
+@pytest.mark.slow
 def test_what_ends_the_reading_ends_the_program_and_is_raised(board: Board) -> None:
     noted: list[frozenset[str]] = []
     board.settings.store.pins = None  # type: ignore[assignment]  # as no file can make it

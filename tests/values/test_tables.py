@@ -225,6 +225,7 @@ with mltrack.start_run(run_id=sys.argv[2]) as run:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["t.json", "t.parquet"])
 def test_rows_added_by_threads_and_processes_are_all_kept(tmp_path: Path, name: str) -> None:
     mltrack.set_store(tmp_path / "s")

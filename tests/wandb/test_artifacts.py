@@ -66,6 +66,7 @@ def test_a_saved_file_that_changes_is_saved_again_at_the_end(store: Store, tmp_p
     assert files(store) == {"live": "changed", "once": "first"}
 
 
+@pytest.mark.slow
 def test_each_content_of_an_artifact_is_a_version_that_other_runs_find(store: Store, tmp_path: Path) -> None:
     with wandb.init(project="p", name="first") as run:
         first = run.log_artifact(artifact_with("one"), aliases=["best"])

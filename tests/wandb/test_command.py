@@ -99,6 +99,7 @@ def test_modules_inside_wandb_are_found_or_refused_with_what_to_use(tmp_path: Pa
     assert done.stdout == "mltrack.wandb has no module wandb.integration.keras: use mltrack.integrations.keras\n"
 
 
+@pytest.mark.slow
 def test_without_a_script_it_says_how_it_is_used(tmp_path: Path) -> None:
     done = python(tmp_path, "-m", "mltrack.wandb")
     assert (done.returncode, done.stdout) == (2, "")

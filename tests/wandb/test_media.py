@@ -130,6 +130,7 @@ def test_charts_are_tables_of_what_they_show() -> None:
         wandb.plot.bar([[1]], "a", "b")  # type: ignore[arg-type]  # that is what is tried
 
 
+@pytest.mark.slow
 def test_curves_are_tables_by_class() -> None:
     probabilities = [[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.6, 0.4]]
     roc = wandb.plot.roc_curve([0, 1, 1, 0], probabilities, labels=["no", "yes"]).table

@@ -6,6 +6,8 @@ import math
 import os
 from pathlib import Path
 
+import pytest
+
 from mltrack.importers.compare import compare_source
 from mltrack.importers.dvclive.importer import DvcliveImporter
 from mltrack.importers.engine import import_source
@@ -92,6 +94,7 @@ def test_a_folder_of_several_is_several_runs(tmp_path: Path) -> None:
     assert (report.runs, report.experiments) == (2, 2)
 
 
+@pytest.mark.slow
 def test_files_cut_at_many_bytes_cost_what_is_torn(tmp_path: Path) -> None:
     source = unpack(tmp_path)
     for name in ("plots/metrics/loss.tsv", "plots/metrics/train/accuracy.tsv", "metrics.json", "params.yaml"):

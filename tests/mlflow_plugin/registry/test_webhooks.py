@@ -23,6 +23,7 @@ ALIAS = WebhookEvent.from_str("model_version_alias.created")
 URL = "https://93.184.215.14/hook"
 
 
+@pytest.mark.slow
 def test_a_webhook_is_kept_changed_found_by_its_events_and_removed(registry: Any) -> None:
     assert registry.list_webhooks() == registry.list_webhooks_by_event(CREATED) == []
     made = registry.create_webhook("calls", URL, [CREATED], description="to all")

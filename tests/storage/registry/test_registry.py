@@ -150,6 +150,7 @@ def _add(root: Path, times: int) -> None:
         registry.create_version("m", "runs:/r/a", create_model=True)
 
 
+@pytest.mark.slow
 def test_processes_that_add_versions_concurrently_get_distinct_numbers(layout: Layout) -> None:
     workers = [multiprocessing.get_context("spawn").Process(target=_add, args=(layout.root, 10)) for _ in range(3)]
     for worker in workers:

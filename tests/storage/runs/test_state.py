@@ -74,6 +74,7 @@ def shown(state: RunState) -> Any:
     return facts, used, state.last_time, writers, state.info(end_of_points=5)
 
 
+@pytest.mark.slow
 @given(SCRIPT, st.data())
 def test_events_read_at_once_or_piece_by_piece_give_the_same_state(
     tmp_path_factory: pytest.TempPathFactory, script: list[Any], data: st.DataObject

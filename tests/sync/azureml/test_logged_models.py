@@ -41,6 +41,7 @@ def there(contents: Contents, experiment: str, run_id: str) -> tuple[dict[str, A
     return run, contents.artifacts(run)
 
 
+@pytest.mark.slow
 def test_a_model_registered_offline_arrives_with_its_files_among_those_of_its_run(
     azure_store: Store, azure_remote: Remote, azure_contents: Contents, experiment: str, tmp_path: Path
 ) -> None:

@@ -47,6 +47,7 @@ def fill(client: AzureClient, experiment: str) -> dict[str, Any]:
     return info
 
 
+@pytest.mark.slow
 def test_runs_files_and_models_of_others_arrive_once_and_are_not_sent_back(
     azure: AzureEmulator, azure_store: Store, azure_remote: Remote, azure_client: AzureClient, experiment: str
 ) -> None:
@@ -71,6 +72,7 @@ def test_runs_files_and_models_of_others_arrive_once_and_are_not_sent_back(
     assert (sent.created, sent.points, sent.model_versions, sent.complete) == (0, 0, 0, True)
 
 
+@pytest.mark.slow
 def test_what_mltrack_pushed_comes_back_as_itself(
     azure_store: Store, azure_remote: Remote, other: tuple[Store, Remote]
 ) -> None:
@@ -84,6 +86,7 @@ def test_what_mltrack_pushed_comes_back_as_itself(
     assert push(store, remote).runs == 0
 
 
+@pytest.mark.slow
 def test_a_sampled_history_comes_back_as_the_complete_run(
     azure_store: Store, azure_remote: Remote, other: tuple[Store, Remote]
 ) -> None:

@@ -203,6 +203,7 @@ def test_the_public_workspace_gives_name_location_and_uri(
     )
 
 
+@pytest.mark.slow
 def test_an_old_style_uri_in_the_environment_works_until_its_token_dies(
     azure: AzureEmulator,
     azure_store: Store,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 import mltrack
 from mltrack.store import Store
 from mltrack_sync import Remote, push
@@ -16,6 +18,7 @@ from tests.support.azure.stores import record
 HASTY = RetryPolicy(sleep=lambda seconds: None)
 
 
+@pytest.mark.slow
 def test_what_was_pushed_is_found_equal_and_verify_changes_nothing(
     azure: AzureEmulator, azure_store: Store, azure_remote: Remote
 ) -> None:
@@ -45,6 +48,7 @@ def test_what_was_pushed_is_found_equal_and_verify_changes_nothing(
     }
 
 
+@pytest.mark.slow
 def test_what_differs_in_a_workspace_is_named(
     azure: AzureEmulator,
     azure_store: Store,

@@ -117,6 +117,7 @@ def test_a_read_only_disk_of_the_remote(refused: Refused, disk: MemoryDisk) -> N
     assert "Read-only file system" in refused("sync", disk.path / "new" / ".." / "other")[0]
 
 
+@pytest.mark.slow
 def test_a_read_only_disk_here(refused: Refused, here: Store, disk: MemoryDisk) -> None:
     store = Store.create(disk.path / ".mltrack")
     Remotes(store).add("big", str(here.path))
@@ -185,12 +186,14 @@ def test_another_machine_with_an_older_mltrack(refused: Refused, over_ssh: Calla
     assert "upgrade it there" in hint
 
 
+@pytest.mark.slow
 def test_a_path_behind_ssh_that_is_no_store(refused: Refused, over_ssh: Callable[..., None], tmp_path: Path) -> None:
     over_ssh(f"{tmp_path}/none/.mltrack")
     assert refused("pull", "cluster")[0] == f"cluster: no mltrack store at {tmp_path}/none/.mltrack"
     assert "make the folder" in refused("sync", "cluster")[1]
 
 
+@pytest.mark.slow
 def test_a_file_behind_ssh_that_is_no_store(refused: Refused, over_ssh: Callable[..., None], tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("notes")
     over_ssh(f"{tmp_path}/notes.txt")
@@ -198,6 +201,7 @@ def test_a_file_behind_ssh_that_is_no_store(refused: Refused, over_ssh: Callable
         assert refused(command, "cluster")[0].startswith(f"cluster: {tmp_path}/notes.txt is a file")
 
 
+@pytest.mark.slow
 def test_a_full_and_a_read_only_disk_behind_ssh(
     refused: Refused, over_ssh: Callable[..., None], disk: MemoryDisk
 ) -> None:

@@ -200,6 +200,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 def test_what_a_server_would_refuse_or_truncate_is_announced_and_rejected_and_the_rest_arrives(
     store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
 ) -> None:
@@ -229,6 +230,7 @@ def test_what_a_server_would_refuse_or_truncate_is_announced_and_rejected_and_th
     assert [value for _, _, value in server.history(remote_id, "early")] == [2.0]
 
 
+@pytest.mark.slow
 def test_what_was_rejected_is_retried_on_request_and_the_rest_is_sent_meanwhile(
     store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
 ) -> None:
@@ -301,6 +303,7 @@ def test_every_help_ends_with_an_example(store: Store) -> None:
 WATCHING = "import sys; from mltrack_sync.cli.sync import commands; commands[0](sys.argv[1:], standalone_mode=True)"
 
 
+@pytest.mark.slow
 def test_watch_pushes_while_a_run_grows_and_ends_on_interrupt(
     store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
 ) -> None:

@@ -76,6 +76,7 @@ def test_a_stalled_server_is_named_and_an_interrupt_says_what_is_safe(store: Sto
     assert "Traceback" not in rest
 
 
+@pytest.mark.slow
 def test_watch_shows_its_first_cycle_and_names_runs_with_the_time(
     store: Store, server: MlflowServer, tmp_path: Path
 ) -> None:

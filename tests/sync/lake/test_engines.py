@@ -64,6 +64,7 @@ def test_duckdb(lake: Path) -> None:
     assert board[0]["best"] == 1 / 12
 
 
+@pytest.mark.slow
 def test_a_dataset_finds_each_value_of_each_column(tmp_path: Path) -> None:
     store = make_full_store(tmp_path / "store")
     mltrack.set_store(store.path)

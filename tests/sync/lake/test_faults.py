@@ -92,6 +92,7 @@ def test_a_noted_batch_is_committed_as_it_is_by_the_next_push(tmp_path: Path) ->
     assert not (store.path / "remotes" / "lake" / "batch.json").exists()
 
 
+@pytest.mark.slow
 def test_a_noted_batch_whose_files_a_vacuum_removed_is_sent_again(tmp_path: Path) -> None:
     store, remote = record(tmp_path / "store", tmp_path / "lake")
     push(store, remote)

@@ -79,6 +79,7 @@ def test_what_is_recorded_is_in_the_tables(tmp_path: Path) -> None:
     assert [row["line"] for row in sorted(rows(lake, "events"), key=lambda row: row["seq"])] == lines
 
 
+@pytest.mark.slow
 def test_everything_a_store_has_arrives_and_compares_equal(tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     store = make_full_store(tmp_path / "store")
@@ -101,6 +102,7 @@ def test_everything_a_store_has_arrives_and_compares_equal(tmp_path: Path) -> No
     assert verify(store, remote).same
 
 
+@pytest.mark.slow
 def test_a_deleted_and_restored_run_is_a_new_row_each_time(tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     store, remote = record(tmp_path / "store", lake)

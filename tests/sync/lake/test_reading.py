@@ -141,6 +141,7 @@ def test_sql_on_the_command_line(pushed: tuple[Store, Remote], cli: Cli) -> None
 # --- pull ---
 
 
+@pytest.mark.slow
 def test_pulled_runs_are_themselves(pushed: tuple[Store, Remote], tmp_path: Path) -> None:
     store, remote = pushed
     other = Store.create(tmp_path / "other")
@@ -164,6 +165,7 @@ def test_pulled_runs_are_themselves(pushed: tuple[Store, Remote], tmp_path: Path
     assert verify(other, there, selection=Selection(runs=tuple(store.run_ids()))).same
 
 
+@pytest.mark.slow
 def test_a_pull_brings_what_is_selected_and_later_what_is_new(tmp_path: Path) -> None:
     mltrack.set_store(tmp_path / "store")
     with mltrack.start_run(run_name="first") as run:

@@ -207,6 +207,7 @@ def test_in_any_order_a_lake_shows_what_the_store_shows(operations: list[tuple[A
         play_all(Path(folder), operations)
 
 
+@pytest.mark.slow
 def test_a_rewind_and_its_undo_send_rows_and_no_points(tmp_path: Path) -> None:
     player = Player(tmp_path)
     player.log(player.ids[0], "loss", list(range(50)))
@@ -222,6 +223,7 @@ def test_a_rewind_and_its_undo_send_rows_and_no_points(tmp_path: Path) -> None:
     assert DeltaTable(str(tmp_path / "lake" / "rewinds")).to_pyarrow_table().num_rows == 2
 
 
+@pytest.mark.slow
 def test_a_selected_fork_takes_the_runs_it_was_forked_from_along(tmp_path: Path, cli: Cli) -> None:
     player = Player(tmp_path)
     player.log(player.ids[0], "loss", list(range(50)))

@@ -47,6 +47,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Remote, LakeT
     return store, remote, LakeTables(place, files_of(place))
 
 
+@pytest.mark.slow
 def test_small_files_are_joined_and_nothing_else_changes(many: tuple[Store, Remote, LakeTables], cli: Cli) -> None:
     store, remote, tables = many
     lake = Path(tables.place.uri)
@@ -66,6 +67,7 @@ def test_small_files_are_joined_and_nothing_else_changes(many: tuple[Store, Remo
     assert verify(store, remote).same
 
 
+@pytest.mark.slow
 def test_a_push_between_does_not_hinder_a_compaction(tmp_path: Path) -> None:
     run_id = log(tmp_path / "store", None, 0)
     store = Store.open(tmp_path / "store")

@@ -241,6 +241,7 @@ def test_an_unreachable_remote_is_an_error_and_what_is_recorded_stays_pending(in
 # --- status ---
 
 
+@pytest.mark.slow
 def test_status_counts_for_a_kind_that_does_not_count_itself(installed: None, tmp_path: Path) -> None:
     (tmp_path / "remote").mkdir()
     store, remote = record(tmp_path / "store", f"jsonfolder:{tmp_path / 'remote'}")

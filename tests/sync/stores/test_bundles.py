@@ -227,6 +227,7 @@ def refused_at_once(path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["changed", "cut"])
 def test_damage_at_every_byte_of_the_header_the_manifest_and_the_directory_is_refused(
     here: Store, there: Store, tmp_path: Path, how: str
@@ -406,6 +407,7 @@ def hq_status(store: Store) -> dict[str, Any]:
     return status
 
 
+@pytest.mark.slow
 def test_a_receiver_shows_in_status_and_what_waits_goes_by_the_receipts(
     here: Store, there: Store, tmp_path: Path
 ) -> None:
@@ -433,6 +435,7 @@ def test_files_that_a_thin_bundle_left_out_wait(here: Store, there: Store, tmp_p
     assert hq_status(here)["pending_artifacts"] == 0
 
 
+@pytest.mark.slow
 def test_gc_removes_what_arrived_by_its_receipt_and_nothing_else(here: Store, there: Store, tmp_path: Path) -> None:
     first, second = here.run("first").run_id, here.run("second").run_id
     bundle_for(here, tmp_path / "0.mltb")
@@ -502,6 +505,7 @@ run.end()
 """
 
 
+@pytest.mark.slow
 def test_a_run_that_only_grew_by_points_is_in_the_next_bundle(tmp_path: Path) -> None:
     here, there = Store.create(tmp_path / "here"), Store.create(tmp_path / "there")
     process = start_python(RECORDER, here.path)
@@ -519,6 +523,7 @@ def test_a_run_that_only_grew_by_points_is_in_the_next_bundle(tmp_path: Path) ->
     assert hq_status(here)["pending_runs"] == 0
 
 
+@pytest.mark.slow
 def test_a_bundle_that_continues_a_journal_which_was_sealed_is_taken(tmp_path: Path) -> None:
     here, there = Store.create(tmp_path / "here"), Store.create(tmp_path / "there")
     process = start_python(RECORDER, here.path)

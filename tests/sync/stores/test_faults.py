@@ -106,6 +106,7 @@ def pulling_out(disk: MemoryDisk, step: int) -> CountingFileSystem:
 SOME_STEPS = pytest.mark.parametrize("tries", [3, pytest.param(30, marks=pytest.mark.slow)])
 
 
+@pytest.mark.slow
 @SOME_STEPS
 def test_a_disk_that_is_pulled_out_during_a_push_gets_the_rest_later(
     tmp_path: Path, disk: MemoryDisk, kind: StoreKind, tries: int
@@ -128,6 +129,7 @@ def test_a_disk_that_is_pulled_out_during_a_push_gets_the_rest_later(
         assert_finished(here, usb, push)
 
 
+@pytest.mark.slow
 @SOME_STEPS
 def test_a_disk_that_is_pulled_out_during_a_pull_gives_the_rest_later(
     tmp_path: Path, disk: MemoryDisk, kind: StoreKind, tries: int

@@ -44,6 +44,7 @@ def findings(store: Store) -> list[str]:
     return [str(finding) for finding in check_store(store.path).findings]
 
 
+@pytest.mark.slow
 def test_a_live_run_shows_as_running_elsewhere_until_a_copy_sees_its_end(tmp_path: Path) -> None:
     here, there = Store.create(tmp_path / "a"), Store.create(tmp_path / "b")
     process = start_python(RECORDER, here.path)
@@ -163,6 +164,7 @@ def age_mark(store: Store, run_id: str) -> tuple[str, int]:
     return elsewhere.store_id, elsewhere.time
 
 
+@pytest.mark.slow
 def test_copies_of_copies_say_how_old_they_are_and_an_older_one_takes_nothing_back(tmp_path: Path) -> None:
     first, second, third = (Store.create(tmp_path / name) for name in "abc")
     process = start_python(RECORDER, first.path)

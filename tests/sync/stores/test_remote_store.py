@@ -39,6 +39,7 @@ def test_the_far_store_is_identified() -> None:
         assert RemoteSource(session).info() == store.info()
 
 
+@pytest.mark.slow
 def test_everything_can_be_pulled_from_a_remote_store() -> None:
     there, here = full_store(), MemoryStore("a" * 32)
     with far(there) as session:
@@ -52,6 +53,7 @@ def test_everything_can_be_pulled_from_a_remote_store() -> None:
     assert here.contents == there.contents
 
 
+@pytest.mark.slow
 def test_everything_can_be_pushed_to_a_remote_store_by_many_threads() -> None:
     here, there = full_store(), MemoryStore("a" * 32)
     with far(there, write=True) as session:
@@ -86,6 +88,7 @@ def test_larger_artifacts_are_skipped_on_request() -> None:
     assert [state.path for state in snapshot.files] == ["g"]
 
 
+@pytest.mark.slow
 def test_a_cancelled_transfer_stops_and_its_connection_is_reused() -> None:
     there = full_store()
     with far(there) as session:
@@ -98,6 +101,7 @@ def test_a_cancelled_transfer_stops_and_its_connection_is_reused() -> None:
         assert sum(len(piece.data) for piece in source.pieces(snapshot, [Need("f", 0)])) == BIG
 
 
+@pytest.mark.slow
 def test_an_error_while_writing_a_unit_on_the_far_side_is_raised_locally() -> None:
     here, there = full_store(), MemoryStore("a" * 32)
     there.fail = OSError(28, "No space left on device", "/data/x")
@@ -144,6 +148,7 @@ def test_too_much_login_output_is_an_error_that_shows_its_beginning() -> None:
         RemoteSource(session).info()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_a_connection_cut_or_damaged_anywhere_is_reopened_and_everything_arrives(seed: int) -> None:
     there, here = full_store(), MemoryStore("a" * 32)
@@ -168,6 +173,7 @@ def test_a_connection_cut_or_damaged_anywhere_is_reopened_and_everything_arrives
     assert reads[0] > 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_an_interrupted_unit_continues_where_it_stopped(seed: int) -> None:
     here, there = full_store(), MemoryStore("a" * 32)

@@ -138,6 +138,7 @@ push(store, Remotes(store).get("usb"), repair=True)
 """
 
 
+@pytest.mark.slow
 def test_a_kill_between_removing_and_copying_is_mended_by_the_next_sync(here: Store, tmp_path: Path) -> None:
     there, name = pushed(here, tmp_path)
     usb = Remotes(here).get(name)
@@ -154,6 +155,7 @@ def test_a_kill_between_removing_and_copying_is_mended_by_the_next_sync(here: St
 # --- over ssh ---
 
 
+@pytest.mark.slow
 def test_a_far_store_is_repaired_over_ssh(tmp_path: Path, chosen_ssh: Callable[[str], str]) -> None:
     here = Store.create(tmp_path / "here" / ".mltrack")
     for _ in range(2):

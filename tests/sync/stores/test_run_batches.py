@@ -161,6 +161,7 @@ def test_the_bytes_of_runs_in_a_batch_are_under_the_cap(stores: tuple[Store, Sto
     assert now[0] >= (report.bytes - 250) / 1000 * 0.99
 
 
+@pytest.mark.slow
 def test_a_copy_that_is_to_stop_leaves_whole_runs(stores: tuple[Store, Store]) -> None:
     here, there = stores
     stop = threading.Event()
@@ -282,6 +283,7 @@ def steps_of(here: Store, tmp_path: Path) -> int:
     return counting.steps
 
 
+@pytest.mark.slow
 def test_a_copy_that_is_killed_at_any_step_leaves_whole_runs_and_the_next_one_finishes(
     stores: tuple[Store, Store], tmp_path: Path
 ) -> None:
@@ -357,6 +359,7 @@ def test_copies_killed_at_random_moments_leave_whole_runs_and_lose_none_that_the
     assert incoming(there) == []
 
 
+@pytest.mark.slow
 def test_two_copies_at_once_bring_each_run_once(stores: tuple[Store, Store]) -> None:
     here, there = stores
     fill(here, 150)

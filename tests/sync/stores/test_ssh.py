@@ -108,6 +108,7 @@ def full_store(path: Path, runs: int = 5) -> Store:
     return store
 
 
+@pytest.mark.slow
 def test_runs_are_pushed_and_pulled_over_ssh_and_a_second_sync_moves_nothing(ssh: str, tmp_path: Path) -> None:
     here, back = full_store(tmp_path / "here"), Store.create(tmp_path / "back")
     there = tmp_path / "th ere's" / ".mltrack"

@@ -63,6 +63,7 @@ def assert_same(one: Store, other: Store) -> None:
         assert [str(finding) for finding in check_store(store.path).findings] == []
 
 
+@pytest.mark.slow
 def test_a_cluster_is_added_pulled_from_and_synced_to(mltrack: Mltrack, laptop: Store, tmp_path: Path) -> None:
     cluster = store_with_runs(tmp_path / "cluster" / ".mltrack", 2)
     assert mltrack("remote", "add", "cluster", f"ssh://cluster{cluster.path}").returncode == 0
@@ -81,6 +82,7 @@ def test_a_cluster_is_added_pulled_from_and_synced_to(mltrack: Mltrack, laptop: 
     assert (status[0]["pending_runs"], status[0]["last_error"]) == (0, "")
 
 
+@pytest.mark.slow
 def test_a_sync_creates_a_store_if_its_parent_folder_exists_and_otherwise_says_so(
     mltrack: Mltrack, laptop: Store, tmp_path: Path
 ) -> None:
@@ -97,6 +99,7 @@ def test_a_sync_creates_a_store_if_its_parent_folder_exists_and_otherwise_says_s
     assert_same(laptop, Store.open(tmp_path / "project" / ".mltrack"))
 
 
+@pytest.mark.slow
 def test_an_existing_store_is_not_created_again(mltrack: Mltrack, tmp_path: Path) -> None:
     (tmp_path / "project").mkdir()
     mltrack("remote", "add", "cluster", f"ssh://cluster{tmp_path}/project/.mltrack")
@@ -106,6 +109,7 @@ def test_an_existing_store_is_not_created_again(mltrack: Mltrack, tmp_path: Path
     assert not (tmp_path / "project" / ".mltrack").exists()
 
 
+@pytest.mark.slow
 def test_the_path_of_the_remote_mltrack_is_set_once_and_never_taken_from_a_store(
     mltrack: Mltrack, laptop: Store, tmp_path: Path
 ) -> None:
@@ -125,6 +129,7 @@ def test_the_path_of_the_remote_mltrack_is_set_once_and_never_taken_from_a_store
     assert not (tmp_path / "wanted").exists()
 
 
+@pytest.mark.slow
 def test_a_missing_mltrack_is_reported_in_one_line_with_what_to_do(mltrack: Mltrack, tmp_path: Path) -> None:
     mltrack("remote", "add", "cluster", f"ssh://cluster{tmp_path}/s")
     mltrack("remote", "set", "cluster", "command=/nowhere/mltrack")
@@ -136,6 +141,7 @@ def test_a_missing_mltrack_is_reported_in_one_line_with_what_to_do(mltrack: Mltr
     assert len(lines) == 2
 
 
+@pytest.mark.slow
 def test_a_url_with_a_user_is_kept_whole(mltrack: Mltrack, laptop: Store) -> None:
     assert mltrack("remote", "add", "cluster", "ssh://ann@host:22/~/p/.mltrack").returncode == 0
     assert json.loads(mltrack("remote", "ls", "--json").stdout)[0]["url"] == "ssh://ann@host:22/~/p/.mltrack"
@@ -143,6 +149,7 @@ def test_a_url_with_a_user_is_kept_whole(mltrack: Mltrack, laptop: Store) -> Non
     assert "is ssh://ann@host:22/~/p/.mltrack already" in again.stderr
 
 
+@pytest.mark.slow
 def test_with_a_bandwidth_limit_everything_arrives(mltrack: Mltrack, laptop: Store, tmp_path: Path) -> None:
     cluster = Store.create(tmp_path / "cluster" / ".mltrack")
     mltrack("remote", "add", "cluster", f"ssh://cluster{cluster.path}")
@@ -151,6 +158,7 @@ def test_with_a_bandwidth_limit_everything_arrives(mltrack: Mltrack, laptop: Sto
     assert_same(laptop, cluster)
 
 
+@pytest.mark.slow
 def test_a_live_run_is_copied_as_far_as_it_is_recorded_and_shows_as_running_elsewhere(
     mltrack: Mltrack, laptop: Store, tmp_path: Path
 ) -> None:

@@ -138,6 +138,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_a_child_of_multiprocessing_ends_its_own_run_as_its_exit_code_says(tmp_path: Path, method: str) -> None:
     script = tmp_path / "children.py"

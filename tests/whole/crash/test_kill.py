@@ -106,6 +106,7 @@ def kill_again_and_again(store: Path, times: int, mode: str, seed: int) -> None:
     assert run.summaries["after"].count == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["mmap", "write"])
 def test_every_call_that_returned_before_a_kill_is_kept(tmp_path: Path, mode: str) -> None:
     kill_again_and_again(tmp_path / "s", 5, mode, seed=1)
@@ -143,6 +144,7 @@ def kill_while_sealing(store: Path, times: int, seed: int) -> None:
         assert run.info.status in ("FINISHED", "FAILED")
 
 
+@pytest.mark.slow
 def test_a_kill_during_the_seal_loses_and_duplicates_nothing(tmp_path: Path) -> None:
     kill_while_sealing(tmp_path / "s", 4, seed=2)
 

@@ -27,6 +27,7 @@ mltrack.end_run()
 """
 
 
+@pytest.mark.slow
 def test_four_processes_record_one_run_at_once(tmp_path: Path) -> None:
     mltrack.set_store(tmp_path / "s")
     run = mltrack.start_run()
@@ -132,6 +133,7 @@ print(run.run_id, status)
     assert found.tags["child"] == "1"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_children_forked_while_threads_log_lose_nothing(tmp_path: Path) -> None:
     code = """

@@ -94,6 +94,7 @@ def apply(model: ModelRun, operation: tuple[str, int, float]) -> int:
     return step
 
 
+@pytest.mark.slow
 def test_a_training_that_is_killed_around_rewinds_has_no_wrong_point(tmp_path: Path) -> None:
     kill_again_and_again(tmp_path, 4, 1)
 

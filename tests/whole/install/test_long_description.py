@@ -42,6 +42,7 @@ def test_links_are_the_names_of_files_where_it_is_not(hook: ModuleType) -> None:
     assert not RELATIVE.search(text)
 
 
+@pytest.mark.slow
 def test_other_links_stay_and_so_does_the_rest(hook: ModuleType) -> None:
     text = "a [b](https://example.org) [c](#d) [f](docs/f.md#g)"
     assert hook.for_index(text, "") == "a [b](https://example.org) [c](#d) f (`docs/f.md#g`)"

@@ -59,6 +59,7 @@ def test_the_mode_of_everything_created_follows_the_umask(umask: int, tmp_path: 
     assert seen > 20
 
 
+@pytest.mark.slow
 def test_a_read_only_lock_file_can_be_locked(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     lock.touch()

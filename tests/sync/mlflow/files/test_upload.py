@@ -57,6 +57,7 @@ def record(folder: Path, size: int) -> str:
         return run.run_id
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_the_bytes_of_files_their_rate_and_the_time_left(
     store: Store, remote: Remote, tmp_path: Path
 ) -> None:
@@ -67,6 +68,7 @@ def test_a_terminal_shows_the_bytes_of_files_their_rate_and_the_time_left(
     assert "Sent to" in shown
 
 
+@pytest.mark.slow
 def test_a_pipe_gets_only_the_summary_and_json_stays_json(store: Store, remote: Remote, tmp_path: Path) -> None:
     record(tmp_path, 100_000)
     command = [sys.executable, "-m", "mltrack", "--store", str(store.path), "sync", remote.name]
@@ -77,6 +79,7 @@ def test_a_pipe_gets_only_the_summary_and_json_stays_json(store: Store, remote: 
     assert "files" not in again.stdout + again.stderr
 
 
+@pytest.mark.slow
 def test_json_on_a_terminal_is_nothing_but_json(store: Store, remote: Remote, tmp_path: Path) -> None:
     record(tmp_path, 100_000)
     assert json.loads(in_terminal(store.path, "sync", remote.name, "--json"))["artifacts"] == 1

@@ -6,6 +6,7 @@ import json
 import math
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -62,6 +63,7 @@ def as_sent(metric: dict[str, object]) -> tuple[object, str, object, object]:
     return metric["key"], text, metric["timestamp"], metric["step"]
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(pieces=st.lists(columns(), max_size=4), params=pairs, tags=pairs, limits=limits)
 def test_the_bodies_one_after_the_other_are_the_input_in_order_each_within_the_limits(

@@ -233,6 +233,7 @@ def assert_sent_as_told(
         assert (status.pending_logged_models, status.pending_traces) == (told.logged_models, told.traces)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_push_sends_what_the_dry_run_listed_and_status_counts_the_same(

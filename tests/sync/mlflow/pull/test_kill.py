@@ -91,6 +91,7 @@ def test_a_pull_killed_at_any_request_and_restarted_brings_each_point_once(
     assert deaths
 
 
+@pytest.mark.slow
 def test_truncated_and_late_responses_lose_nothing(
     store: Store,
     server: MlflowServer,

@@ -134,6 +134,7 @@ def test_a_stand_in_stays_until_the_runs_own_points_come(store: Store, tmp_path:
     assert replace_stand_ins(other.layout, "f" * 32) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(1, 40, 3))
 def test_a_kill_while_it_is_replaced_is_mended_by_the_next_copy(store: Store, tmp_path: Path, number: int) -> None:
     fake, run_id = pushed(store)

@@ -75,6 +75,7 @@ def other(tmp_path: Path) -> Store:
     return Store.create(tmp_path / "other" / ".mltrack")
 
 
+@pytest.mark.slow
 def test_they_come_once_and_what_is_new_later(
     other: Store, server: MlflowServer, experiment: str, mine: Selection
 ) -> None:
@@ -119,6 +120,7 @@ def test_a_pull_that_breaks_off_at_any_request_brings_nothing_twice(
     assert held(other) == whole(experiment)
 
 
+@pytest.mark.slow
 def test_what_was_pushed_from_here_is_found_again(
     store: Store, remote: Remote, server: MlflowServer, experiment: str, mine: Selection
 ) -> None:

@@ -52,6 +52,7 @@ def survive(store: Store, server: MlflowServer, remote: Remote, experiment: str,
     assert_settled(store, server, remote, experiment)
 
 
+@pytest.mark.slow
 def test_a_ledger_with_any_line_damaged_duplicates_nothing(
     store: Store, server: MlflowServer, remote: Remote, experiment: str
 ) -> None:
@@ -61,6 +62,7 @@ def test_a_ledger_with_any_line_damaged_duplicates_nothing(
         survive(store, server, remote, experiment, spoiled)
 
 
+@pytest.mark.slow
 def test_a_ledger_cut_anywhere_duplicates_nothing(
     store: Store, server: MlflowServer, remote: Remote, experiment: str
 ) -> None:
@@ -123,6 +125,7 @@ def small_disk(store: Store) -> Iterator[Path]:
         subprocess.run(["umount", folder], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_under_the_ledger_stops_the_push_and_the_next_push_continues(
     small_disk: Path, store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
 ) -> None:

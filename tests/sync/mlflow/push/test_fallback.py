@@ -119,6 +119,7 @@ def test_any_request_may_be_lost(
     assert_there_once(server, experiment, run_id, model_id, name)
 
 
+@pytest.mark.slow
 def test_a_syncer_killed_at_any_request_and_a_lost_ledger_duplicate_nothing(
     store: Store,
     server: MlflowServer,

@@ -53,6 +53,7 @@ def test_a_lost_answer_duplicates_nothing(pair: Pair, path: str) -> None:
     assert pair.proxy.points_taken == points_here(pair.store)
 
 
+@pytest.mark.slow
 def test_any_request_may_lose_its_answer_or_never_arrive(pair: Pair) -> None:
     for n in range(3):
         record(2500, f"run {n}")

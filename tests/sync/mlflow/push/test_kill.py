@@ -29,6 +29,7 @@ def record(runs: int, points: int) -> None:
             mltrack.log_text("x" * 1000, "file.txt")
 
 
+@pytest.mark.slow
 def test_a_syncer_killed_at_random_requests_and_resumed_sends_each_point_once(
     store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str, syncers: Syncers
 ) -> None:

@@ -160,6 +160,7 @@ def test_any_request_may_be_lost(pair: Pair) -> None:
     assert_models_equal(pair)
 
 
+@pytest.mark.slow
 def test_a_syncer_killed_while_it_sends_models_creates_each_once(pair: Pair, syncers: Syncers) -> None:
     push_first, _ = record(pair.store)
     pair.push(selection=Selection(runs=(push_first,)))
@@ -241,6 +242,7 @@ def test_a_restored_model_that_was_deleted_on_the_remote_is_reported(pair: Pair)
     assert "no call that restores" in report.rejected[0].reason
 
 
+@pytest.mark.slow
 def test_versions_made_from_models_and_from_versions_load_from_the_server(pair: Pair, tmp_path: Path) -> None:
     name = f"adder {pair.experiment[-12:]}"
     with mlflow_on(uri_of(pair.store), pair.experiment) as client:

@@ -187,6 +187,7 @@ def test_any_request_may_be_lost(pair: Pair, model: str) -> None:
     assert_registered_once(pair, model)
 
 
+@pytest.mark.slow
 def test_a_syncer_killed_while_it_sends_models_creates_each_version_once(
     pair: Pair, model: str, syncers: Syncers
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+import pytest
+
 import mltrack
 from mltrack.store import Store
 from mltrack_sync import Remote, push
@@ -71,6 +73,7 @@ def killed_retry(
     return killed
 
 
+@pytest.mark.slow
 def test_a_retry_killed_at_any_request_forgets_nothing_and_duplicates_nothing(
     store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str, syncers: Syncers
 ) -> None:
@@ -91,6 +94,7 @@ def test_a_retry_killed_at_any_request_forgets_nothing_and_duplicates_nothing(
     assert push(store, spoiled).requests == 0
 
 
+@pytest.mark.slow
 def test_a_retry_killed_while_some_points_are_still_refused_counts_each_point_once(
     store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str, syncers: Syncers
 ) -> None:
@@ -110,6 +114,7 @@ def test_a_retry_killed_while_some_points_are_still_refused_counts_each_point_on
     assert proxy.points_taken == 80
 
 
+@pytest.mark.slow
 def test_a_metric_about_to_be_rejected_when_the_syncer_died_is_rejected_by_the_next(
     store: Store, proxy: FaultyProxy, spoiled: Remote, syncers: Syncers
 ) -> None:

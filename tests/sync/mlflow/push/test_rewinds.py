@@ -172,6 +172,7 @@ def test_a_lost_ledger_costs_a_comparison(sides: Sides, before: bool) -> None:
     sides.assert_equal()
 
 
+@pytest.mark.slow
 def test_a_sampled_history_is_chosen_again(sides: Sides) -> None:
     with mltrack.start_run(history=200) as run:
         run.log_series("noise", [(step * 7919) % 1009 for step in range(6000)])

@@ -207,6 +207,7 @@ print({"pandas", "mlflow"} & sys.modules.keys())
 """
 
 
+@pytest.mark.slow
 def test_neither_pandas_nor_mlflow_is_imported_by_a_push_a_comparison_or_a_query(tmp_path: Path) -> None:
     args = [sys.executable, "-c", SMALL_PUSH, str(tmp_path / "store")]
     done = subprocess.run(args, cwd=ROOT, capture_output=True, text=True)

@@ -121,6 +121,7 @@ def test_a_live_run_with_few_points_shows_each_at_once(store: Store, there: Remo
         assert on(fake) == [("acc", 3)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [False, True])
 def test_pushes_interrupted_at_any_request_send_each_point_of_the_sample_once(
     store: Store, there: Remote, fake: FakeMlflow, *, lost: bool

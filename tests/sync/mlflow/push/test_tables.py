@@ -93,6 +93,7 @@ def assert_whole(there: TablesClient, server: MlflowServer, experiment: str) -> 
     assert found == WHOLE
 
 
+@pytest.mark.slow
 def test_they_arrive_once_and_follow_changes(
     store: Store,
     tracking: TrackingStore,
@@ -172,6 +173,7 @@ def test_a_syncer_killed_at_any_request_sends_each_once(
     assert_whole(there, server, experiment)
 
 
+@pytest.mark.slow
 def test_a_server_that_lacks_them_is_named_and_they_wait(
     store: Store, tracking: TrackingStore, experiment: str, fake: FakeMlflow
 ) -> None:

@@ -166,6 +166,7 @@ def test_edits_after_the_end_are_sent_as_one_more_part(store: Store, there: Remo
     assert compared(store, there, fake).same
 
 
+@pytest.mark.slow
 def test_a_file_that_differs_or_is_missing_on_the_server_is_found_and_gc_keeps_the_run(
     store: Store, there: Remote, fake: FakeMlflow
 ) -> None:
