@@ -116,6 +116,7 @@ def test_traces_are_listed_filtered_and_shown(cli: Cli, small_store: Store) -> N
     assert [each["trace_id"] for each in cli("traces", "ls", "-t", "step=1", "--json").json] == made[1:]
     assert "1 older trace not shown" in cli("traces", "ls", "-n", "1").err
     assert "what now" in cli("traces", "show", "tr-" + "0" * 31 + "2").out
+    assert f"spirals ({experiment.experiment_id})" in cli("traces", "show", made[0]).out
     assert cli("traces", "show", made[0], "--json").json["state"] == "OK"
     assert cli("traces", "show", "tr-0000").code == 2  # two begin so
     assert cli("traces", "ls", "-t", "step").code == 2

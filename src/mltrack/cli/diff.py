@@ -201,7 +201,7 @@ def _print_source(found: RunDiff, names: Sequence[str], brief: bool) -> bool:
         print_table(_columns("", names), [(one.name, *map(_shown, (one.a, one.b))) for one in found.origin])
     if found.files:
         rows = [(file.change, _file_name(file), _about(file)) for file in found.files]
-        print_table([Column("", style="cyan"), Column("", wrap=True), Column("", wrap=True)], rows, headings=False)
+        print_table([Column("", style="cyan", wrap=True), *[Column("", wrap=True)] * 2], rows, headings=False)
     if not brief:
         for file in found.files:
             if file.lines:

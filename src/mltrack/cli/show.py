@@ -118,7 +118,7 @@ def _print_pairs(title: str, pairs: dict[str, str]) -> None:
     if pairs:
         say()
         heading(title)
-        columns = [Column("", style="cyan"), Column("", wrap=True)]
+        columns = [Column("", style="cyan", wrap=True), Column("", wrap=True)]
         print_table(columns, sorted(pairs.items()), headings=False)
 
 

@@ -89,13 +89,15 @@ def show(session: Session, trace_id: str, as_json: bool) -> None:
     """Show TRACE (an id, or its first digits): times, tags, assessments, and its spans as a tree."""
     from mltrack.cli.formatting import moment
 
-    trace = _trace(session.store(), trace_id)
+    store = session.store()
+    trace = _trace(store, trace_id)
     if as_json:
         print_json({**_facts(trace), "spans": [_span_facts(span) for span in trace.spans.values()]})
         return
+    names = {each.experiment_id: f"{each.name} ({each.experiment_id})" for each in store.experiments()}
     pairs = [
         ("trace", trace.trace_id),
-        ("experiment", trace.experiment_id),
+        ("experiment", names.get(trace.experiment_id, trace.experiment_id)),
         ("state", trace.state),
         ("started", moment(trace.request_time)),
         ("ms", _milliseconds(trace.duration)),

@@ -72,9 +72,10 @@ class _Places:
     """Patterns of what is secret by its place; compiled when first needed, as few programs have anything to hide."""
 
     def __init__(self) -> None:
-        # user and password (of ssh a user alone is not a secret); or a password with characters not encoded
+        # user and password (of ssh a user alone is not a secret, and models:/NAME@ALIAS is MLflow's name of a version);
+        # or a password with characters not encoded
         self.in_url = re.compile(
-            r"""(?P<scheme>\b(?!ssh://[^\s/?\#'"<>:@]*@)[a-z][a-z0-9+.-]*:/{1,2}(?!/))
+            r"""(?P<scheme>\b(?!ssh://[^\s/?\#'"<>:@]*@|models:/[^/])[a-z][a-z0-9+.-]*:/{1,2}(?!/))
                 (?: [^\s/?\#'"<>]*@
                   | [^\s/?\#'"<>:@]+:(?!\d*(?:[/?\#'"<>\s]|$))[^\s'"<>]*@ )
             """,

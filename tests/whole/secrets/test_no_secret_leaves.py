@@ -53,6 +53,11 @@ def test_the_search_finds_each_form_and_the_redactor_hides_it(form: Callable[[st
     assert redaction.hide(text).startswith("before ")
 
 
+def test_the_name_of_a_registered_version_is_no_secret() -> None:
+    assert redaction.hide("waiting for models:/spiral@champion") == "waiting for models:/spiral@champion"
+    assert "hunter2" not in redaction.hide("models://me:hunter2@host")
+
+
 @pytest.fixture(scope="module")
 def echo() -> Iterator[str]:
     """The URL of a server that gives back all it gets."""
