@@ -38,6 +38,7 @@ _OURS = {
     "clearml": "mltrack.importers.clearml.importer:ClearmlImporter",
     "tfevents": "mltrack.importers.tfevents.importer:EventsImporter",
     "csv": "mltrack.importers.tables.importer:TableImporter",
+    "aim": "mltrack.importers.aim_repository:AimImporter",
 }
 """In the order in which they are asked; each is imported when it is asked."""
 
