@@ -100,6 +100,7 @@ def test_experiments_are_listed_with_their_runs(cli: Cli, small_store: Store) ->
         ("artifacts list spirals-1", "there is no command artifacts list"),
         ("artifacts list spirals-1", "did you mean ls?"),
         ("sync lba", "no remote 'lba'"),
+        ("ls -f start_time>'2026-01-01'", "write milliseconds since 1970 in UTC"),
     ],
 )
 def test_what_is_misspelled_is_named_with_what_may_be_meant(line: str, words: str, cli: Cli) -> None:
@@ -119,3 +120,9 @@ def test_restoring_what_is_not_deleted_is_said(cli: Cli) -> None:
     said = cli("restore", "spirals-1")
     assert said.out.startswith("not deleted: ")
     assert cli("restore", "spirals-1", "--json").json == {"restored": []}
+
+
+def test_removing_a_tag_that_a_run_lacks_is_said(cli: Cli) -> None:
+    cli("tag", "spirals-1", "mine=1")
+    said = cli("tag", "spirals-1", "-d", "mine", "-d", "nosuch")
+    assert said.out.endswith("spirals-1: removed mine, there was no nosuch\n")

@@ -304,7 +304,9 @@ class _Filter(Reader):
         if self.peek.kind != "number":
             raise self.error(
                 f"{name.entity} {name.key!r} is compared with {self.found()}, which is not a number",
-                "write a number without quotes",
+                "write milliseconds since 1970 in UTC, without quotes: 1767225600000 is 2026-01-01"
+                if name.entity == ATTRIBUTE and name.key in ("start_time", "end_time")
+                else "write a number without quotes",
             )
         text = self.take().text
         if name.entity == ATTRIBUTE and text.lstrip("-").isdigit() and len(text) < 19:

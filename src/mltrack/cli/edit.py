@@ -35,6 +35,7 @@ def tag(session: Session, words: tuple[str, ...], deleted: tuple[str, ...], expe
 
     store = session.store()
     changes: dict[str, str | None] = {**tags, **dict.fromkeys(deleted)}
+    had: dict[str, set[str]] = {}
     if experiment:
         found = [experiment_named(store, name) for name in names]
         chosen = [(each.name, each.experiment_id) for each in found]
@@ -44,6 +45,7 @@ def tag(session: Session, words: tuple[str, ...], deleted: tuple[str, ...], expe
     else:
         runs = [store.run(run_id) for run_id in dict.fromkeys(map(store.resolve, names))]
         chosen = [(run.info.run_name, run.run_id) for run in runs]
+        had = {run.run_id: set(run.tags) for run in runs}
         for _, run_id in chosen:
             for key, value in changes.items():
                 set_tag(store.layout, run_id, key, value)
@@ -51,7 +53,9 @@ def tag(session: Session, words: tuple[str, ...], deleted: tuple[str, ...], expe
         print_json({"set": tags, "removed": list(deleted), "ids": [each for _, each in chosen]})
         return
     for name, each in chosen:
-        done = [*(f"{key}={value}" for key, value in tags.items()), *(f"removed {key}" for key in deleted)]
+        lacking = set(deleted) - had.get(each, set(deleted))
+        done = [f"{key}={value}" for key, value in tags.items()]
+        done += [f"there was no {key}" if key in lacking else f"removed {key}" for key in deleted]
         say(f"{each} {name}: {', '.join(done)}")
 
 
