@@ -101,7 +101,8 @@ def open_source(path: Path, kind: str, findings: Findings) -> tuple[Importer, So
         return importer, importer.open(path, findings)
     except (SourceError, OSError) as error:
         words = str(error) if isinstance(error, SourceError) else error.strerror or str(error)
-        raise UsageError(f"{path} can't be read as {importer.title}: {words}") from error
+        hint = error.hint if isinstance(error, SourceError) else ""
+        raise UsageError(f"{path} can't be read as {importer.title}: {words}", hint=hint) from error
 
 
 @contextlib.contextmanager
