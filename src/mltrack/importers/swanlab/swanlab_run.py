@@ -13,6 +13,7 @@ from mltrack.environment import NOTE_TAG
 from mltrack.errors import InvalidPathError
 from mltrack.importers.batches import make_batch
 from mltrack.importers.json_fields import params_of, parse_json
+from mltrack.importers.kept_points import KeptPoints
 from mltrack.importers.png_image import PNG, PngImage
 from mltrack.importers.protobuf import WireError
 from mltrack.importers.source import SourceError, SourceValue
@@ -52,6 +53,7 @@ class SwanlabRun:
         self.media: set[tuple[str, str]] = set()
         """Folders and names of files that come as values."""
         self._has_media = False
+        self._kept = KeptPoints()
         self.has_console = False
 
     @property
@@ -65,17 +67,10 @@ class SwanlabRun:
         Raises:
             OSError, SourceError: it can't be read.
         """
-        for log, version in self.logs:
-            last = b""
-            for data in log.records():
-                if version == PROTOBUF_VERSION and is_scalar(data):
-                    last = data
-                    continue
-                record = self._decode(log, version, data)
-                if record is not None:
-                    self._note(log, record)
-            record = self._decode(log, version, last) if last else None
-            self.last_time = max(self.last_time, record.time if record is not None else 0)
+        for part in self._parts(note=True):
+            self._kept.add(part)
+            self.last_time = max(self.last_time, int(part.times.max(initial=0)))
+        for log, _ in self.logs:
             self._take_files(log)
         names = {"tags": "swanlab.tags", "group": "swanlab.group", "job_type": "swanlab.job_type"}
         for field, tag in (*names.items(), ("description", NOTE_TAG)):
@@ -157,21 +152,28 @@ class SwanlabRun:
         Raises:
             SourceError: they can't be read.
         """
-        numbers = Scalars()
         try:
-            for log, version in self.logs:
-                for data in log.records():
-                    if version == PROTOBUF_VERSION:
-                        self._add(numbers, log, data)
-                    else:
-                        record = self._decode(log, version, data)
-                        if isinstance(record, Scalar):
-                            numbers.put(record)
-                    if len(numbers) >= BATCH_ITEMS:
-                        yield _batch(numbers.take())
+            for part in self._kept.parts if self._kept.complete else self._parts(note=False):
+                yield make_batch(part.keys, part.codes, part.steps, part.times, part.values)
         except OSError as error:
             raise SourceError(f"can't be read: {error.strerror or error}") from error
-        yield _batch(numbers.take())
+
+    def _parts(self, note: bool) -> Iterator[Columns]:
+        """All numbers; the other records are noted, or left."""
+        numbers = Scalars()
+        for log, version in self.logs:
+            for data in log.records():
+                if version == PROTOBUF_VERSION and is_scalar(data):
+                    self._add(numbers, log, data)
+                else:
+                    record = self._decode(log, version, data)
+                    if isinstance(record, Scalar):
+                        numbers.put(record)
+                    elif record is not None and note:
+                        self._note(log, record)
+                if len(numbers) >= BATCH_ITEMS:
+                    yield numbers.take()
+        yield numbers.take()
 
     def _add(self, numbers: Scalars, log: LogFile, data: bytes) -> None:
         try:
@@ -267,7 +269,3 @@ def _check_size(value: Any) -> None:
             stack.extend(found.values())
         elif isinstance(found, list | tuple | set):
             stack.extend(found)
-
-
-def _batch(points: Columns) -> pa.RecordBatch:
-    return make_batch(points.keys, points.codes, points.steps, points.times, points.values)
