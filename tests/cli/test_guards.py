@@ -61,7 +61,7 @@ def test_watch_without_rules_says_what_to_write(cli: Cli) -> None:
 
 
 def test_stop_asks_a_live_run_and_refuses_one_that_has_ended(cli: Cli, live: Run) -> None:
-    assert cli("stop", "live", "--reason", "enough").out == f"{live.run_id[:8]} is asked to stop\n"
+    assert cli("stop", "live", "--reason", "enough").out == f"{live.run_id[:8]} live is asked to stop\n"
     assert live.should_stop
     said = cli("stop", "spirals-1")
     assert said.code == 2

@@ -158,3 +158,4 @@ def stop(session: Session, runs: tuple[str, ...], reason: str) -> None:
     for run in [store.resolve(run) for run in runs]:
         store.stop_run(run, reason)
         say(f"{run[:8]} {store.run(run).info.run_name} is asked to stop")
+    note("mltrack run ends its programs; others go on until they look at run.should_stop")
