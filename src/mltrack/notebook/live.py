@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import sys
 import threading
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mltrack.drawing.markup import Html, element
 from mltrack.errors import MltrackError, UsageError
+from mltrack.process.exits import Stage, at_exit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,11 +135,13 @@ def idle_view(every_s: float) -> LiveView:
     return LiveView(lambda _: (Html(""), False), lambda _: None, every_s=every_s)
 
 
-@atexit.register
 def _stop_all() -> None:
     """No thread draws while the interpreter ends."""
     for view in list(_views.values()):
         view._stopping.set()
+
+
+at_exit(Stage.RECORDING, _stop_all)
 
 
 def is_notebook() -> bool:

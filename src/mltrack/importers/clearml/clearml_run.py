@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from mltrack.environment import NOTE_TAG
+from mltrack.environment import NOTE_TAG, SOURCE_NAME_TAG
 from mltrack.importers.batches import make_batch
 from mltrack.importers.clearml.sessions import LOG, METRICS, TASK
 from mltrack.importers.json_fields import number_of, parse_json
@@ -112,7 +112,7 @@ class ClearmlRun:
         known = {
             NOTE_TAG: self.task.get("comment"),
             "clearml.type": self.task.get("type"),
-            "mlflow.source.name": script.get("entry_point"),
+            SOURCE_NAME_TAG: script.get("entry_point"),
             "mlflow.source.git.repoURL": script.get("repository"),
             "mlflow.source.git.branch": script.get("branch"),
             "mlflow.source.git.commit": script.get("version_num"),
