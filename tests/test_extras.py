@@ -31,12 +31,12 @@ def requirements(name: str, extra: str) -> Iterator[tuple[str, str]]:
 
 def dependencies() -> set[str]:
     """The distributions that mltrack brings without any extra."""
-    todo, seen = [("mltrack", "")], set()
+    todo, seen = [("mltrack-local", "")], set()
     while todo:
         if (one := todo.pop()) not in seen:
             seen.add(one)
             todo += requirements(*one)
-    return {name for name, _ in seen} - {"mltrack"}
+    return {name for name, _ in seen} - {"mltrack-local"}
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def base_python(tmp_path_factory: pytest.TempPathFactory) -> Python:
     packages.mkdir()
     for module in (mltrack, mltrack_sync):
         (packages / module.__name__).symlink_to(module.__path__[0])
-    for name in {*dependencies(), "mltrack"}:
+    for name in {*dependencies(), "mltrack-local"}:
         one = distribution(name)
         for top in {file.parts[0] for file in one.files or [] if file.parts[0] not in ("..", "__pycache__")}:
             if not (packages / top).exists() and not top.endswith(".pth"):
@@ -71,21 +71,21 @@ def test_a_missing_package_is_named_with_what_to_do() -> None:
     with pytest.raises(MissingPackageError) as caught:
         need("no_such_package", "a chart", instead="or read on")
     assert str(caught.value) == "a chart needs no_such_package, which is not installed"
-    assert caught.value.hint == "pip install mltrack, or read on"
+    assert caught.value.hint == "pip install mltrack-local, or read on"
     assert not isinstance(caught.value, ImportError)  # recording would count it as a loss
 
 
 NEEDS = {
-    "mltrack.log_image([[0, 255]], 'i.png')": "mltrack[images]",
-    "mltrack.log({'i': mltrack.Image([[0, 255]])})": "mltrack[images]",
-    "mltrack.search_runs()": "mltrack[pandas]",
-    "mltrack.Store.open().search_runs_frame()": "mltrack[pandas]",
-    "mltrack.load_table('t.json')": "mltrack[pandas]",
-    "mltrack.Table({'a': [1]}).to_pandas()": "mltrack[pandas]",
-    "mltrack.log_table({'a': [1]}, 't.parquet')": "mltrack[pandas]",
-    "mltrack.log_table({'a': {'b': 1}}, 't.json')": "mltrack[pandas]",
-    "mltrack.MlflowClient()": "mltrack[mlflow]",
-    "mltrack.data.from_numpy": "mltrack[mlflow]",
+    "mltrack.log_image([[0, 255]], 'i.png')": "mltrack-local[images]",
+    "mltrack.log({'i': mltrack.Image([[0, 255]])})": "mltrack-local[images]",
+    "mltrack.search_runs()": "mltrack-local[pandas]",
+    "mltrack.Store.open().search_runs_frame()": "mltrack-local[pandas]",
+    "mltrack.load_table('t.json')": "mltrack-local[pandas]",
+    "mltrack.Table({'a': [1]}).to_pandas()": "mltrack-local[pandas]",
+    "mltrack.log_table({'a': [1]}, 't.parquet')": "mltrack-local[pandas]",
+    "mltrack.log_table({'a': {'b': 1}}, 't.json')": "mltrack-local[pandas]",
+    "mltrack.MlflowClient()": "mltrack-local[mlflow]",
+    "mltrack.data.from_numpy": "mltrack-local[mlflow]",
 }
 
 
@@ -104,7 +104,7 @@ print(mltrack.search_runs(output_format="list")[0].data.metrics)
     done = base_python("-c", program, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     *hints, metrics = done.stdout.splitlines()
-    assert [re.findall("mltrack.[a-z]+.", hint)[0] for hint in hints] == list(NEEDS.values())
+    assert [re.findall(r"mltrack-local\[[a-z]+.", hint)[0] for hint in hints] == list(NEEDS.values())
     assert metrics == "{'loss': 0.5}"
     assert done.stderr == ""
 
@@ -172,7 +172,7 @@ def test_a_command_that_needs_an_extra_names_it_in_one_line(
     assert done.stdout == ""
     said, hint = done.stderr.splitlines()
     assert said == f"error: {what} needs {package}, which is not installed"
-    assert hint.startswith(f"hint: pip install 'mltrack[{extra}]'")
+    assert hint.startswith(f"hint: pip install 'mltrack-local[{extra}]'")
     assert not list(tmp_path.iterdir())  # the demo trains nothing first
 
 
@@ -186,7 +186,7 @@ def test_a_report_needs_an_extra_only_as_an_image_and_a_screen_only_to_stay(
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         "error: a report as an image needs matplotlib, which is not installed",
-        "hint: pip install 'mltrack[report]', or write .html or .md",
+        "hint: pip install 'mltrack-local[report]', or write .html or .md",
     ]
     for name in ("a.html", "a.md"):
         done = base_python("-m", "mltrack", "report", "a", "-o", name, cwd=tmp_path)
@@ -201,4 +201,6 @@ def test_without_any_dependency_the_command_line_says_what_it_needs(base_python:
         (bare / module.__name__).symlink_to(module.__path__[0])
     done = base_python("-m", "mltrack", "ls", cwd=tmp_path, PYTHONPATH=str(bare))
     assert done.returncode == 1
-    assert done.stderr == ("error: the command line needs click, which is not installed\nhint: pip install mltrack\n")
+    assert done.stderr == (
+        "error: the command line needs click, which is not installed\nhint: pip install mltrack-local\n"
+    )

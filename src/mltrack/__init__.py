@@ -331,7 +331,7 @@ if not TYPE_CHECKING:  # so that a checker knows a name that is not here
         if name == "__version__":
             from importlib.metadata import version
 
-            return version("mltrack")
+            return version("mltrack-local")
         if name in _ELSEWHERE:
             module, attribute = _ELSEWHERE[name]
             value = getattr(import_module(module), attribute)

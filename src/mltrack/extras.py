@@ -49,7 +49,7 @@ def need(module: str, what: str, *, instead: str = "") -> None:
     if not os.path.exists(__file__):
         raise ImportError(f"{what} needs {package}, and the folder of the installation is gone")
     extra = _EXTRA_OF.get(module)
-    hint = f"pip install 'mltrack[{extra}]'" if extra else "pip install mltrack"
+    hint = f"pip install 'mltrack-local[{extra}]'" if extra else "pip install mltrack-local"
     raise MissingPackageError(
         f"{what} needs {package}, which is not installed", hint=f"{hint}, {instead}" if instead else hint
     )

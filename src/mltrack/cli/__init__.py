@@ -17,4 +17,6 @@ else:
 
         def main() -> NoReturn:
             """Name what is missing."""
-            sys.exit(f"error: the command line needs {_missing}, which is not installed\nhint: pip install mltrack")
+            sys.exit(
+                f"error: the command line needs {_missing}, which is not installed\nhint: pip install mltrack-local"
+            )

@@ -218,7 +218,7 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
         from importlib.metadata import version
 
-        say(f"mltrack {version('mltrack')}")
+        say(f"mltrack {version('mltrack-local')}")
         ctx.exit()
 
 

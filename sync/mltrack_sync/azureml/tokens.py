@@ -51,7 +51,7 @@ IDENTITY_SECRETS = (
 )
 """What azure-identity takes from the environment as it is."""
 
-INSTALL = "pip install 'mltrack[azure]'"
+INSTALL = "pip install 'mltrack-local[azure]'"
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ def make_server(store: Store, *, writes: bool = False) -> MCPServer:
         writes: Also give the tools that set a tag or a note, and that stop a run.
     """
     server = MCPServer(
-        "mltrack", version=version("mltrack"), instructions=INSTRUCTIONS, log_level="WARNING", subscriptions=False
+        "mltrack", version=version("mltrack-local"), instructions=INSTRUCTIONS, log_level="WARNING", subscriptions=False
     )
     for tool in (*_finding(store), *_looking(store)):
         server.add_tool(_safe(tool), annotations=_READS)

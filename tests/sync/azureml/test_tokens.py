@@ -159,4 +159,4 @@ def test_a_missing_azure_identity_is_reported_with_the_command_to_install_it(mon
     with pytest.raises(NoToken) as caught:
         IdentityTokens("https://management.azure.com").token("")
     assert "azure-identity is not installed" in str(caught.value)
-    assert caught.value.hint == "pip install 'mltrack[azure]'"
+    assert caught.value.hint == "pip install 'mltrack-local[azure]'"

@@ -32,7 +32,7 @@ def pip(*words: str | Path) -> None:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     pip("wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ROOT)
-    return next(folder.glob("mltrack-*.whl"))
+    return next(folder.glob("mltrack_local-*.whl"))
 
 
 def installed(folder: Path, *words: str | Path) -> Run:
@@ -114,7 +114,7 @@ def test_without_any_dependency_it_records(wheel: Path, tmp_path: Path) -> None:
     check_recorded(tmp_path / ".mltrack", done.stdout.strip())
     command = run("mltrack", "ls", cwd=tmp_path)
     assert command.returncode == 1
-    assert command.stderr.endswith("hint: pip install mltrack\n")
+    assert command.stderr.endswith("hint: pip install mltrack-local\n")
 
 
 def test_the_dependencies_record_query_and_sync_without_an_extra(wheel: Path, tmp_path: Path) -> None:
@@ -149,5 +149,5 @@ def test_the_dependencies_record_query_and_sync_without_an_extra(wheel: Path, tm
         command("sync", "lab", "--experiment", "installed")
         command("verify", "lab", "--run", "bare")
         command("gc", "lab", "--synced", "--run", "bare", "--keep-metrics", "--yes")
-        assert "pip install 'mltrack[mlflow]'" in command("sync", "lab", code=3)  # the files of the other one
-    assert "pip install 'mltrack[mlflow]'" in command("ui", code=1)
+        assert "pip install 'mltrack-local[mlflow]'" in command("sync", "lab", code=3)  # the files of the other one
+    assert "pip install 'mltrack-local[mlflow]'" in command("ui", code=1)

@@ -55,7 +55,7 @@ class ImagePane(Vertical, can_focus=True):
             self._replace("")
             return
         if not is_installed("textual_image"):
-            self._caption.update("images need textual-image: pip install 'mltrack[tui]'")
+            self._caption.update("images need textual-image: pip install 'mltrack-local[tui]'")
             return
         self._at = min(self._at, len(images) - 1)
         image = images[self._at]
