@@ -170,6 +170,8 @@ mlflow.MlflowClient().set_registered_model_alias("doubled", "best", 1)
 def test_a_ui_for_other_machines_answers_to_this_machines_names_only(small_store: Store, tmp_path: Path) -> None:
     with serving("ui", "--host", "0.0.0.0", "--workers", "1", "--no-browser", cwd=tmp_path) as (url, process):
         here = f"{socket.gethostname()}:{url.rpartition(':')[2]}"
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"from other machines: http://{here}/#/experiments\n"
         assert search_as(url, here, origin=f"http://{here}") == 200
         assert search_as(url, here, origin="http://elsewhere.example") == 403
         assert search_as(url, "elsewhere.example", origin="http://elsewhere.example") == 403

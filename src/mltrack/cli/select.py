@@ -105,6 +105,7 @@ def run_facts(run: Described, points: int) -> dict[str, Any]:
     data = run.data
     return {
         **asdict(run.info),
+        "status": run.info.shown_status,
         "points": points,
         "metrics": dict(data.metrics),
         "params": dict(data.params),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import socket
 import sys
 import tempfile
 import threading
@@ -63,7 +64,7 @@ def ui(session: Session, host: str, port: int | None, workers: int, allowed_host
     It shows runs while they are recorded. Anyone who can reach its address can read and change the store: by default
     it listens on this machine only. MLflow's own variables, such as MLFLOW_SERVER_CORS_ALLOWED_ORIGINS, are passed on.
     """
-    from mltrack.mlflow_plugin.ui_server import ui_command, ui_environment
+    from mltrack.mlflow_plugin.ui_server import is_loopback, ui_command, ui_environment
     from mltrack.process.server import running_server
 
     need("mlflow", "mltrack ui")
@@ -88,6 +89,8 @@ def ui(session: Session, host: str, port: int | None, workers: int, allowed_host
     ):
         page = f"{url}/#/experiments"  # its home is about language models
         say(f"MLflow's UI on {store.path}: {page}  (Ctrl-C ends it)")
+        if not is_loopback(host) and url != f"http://{host}:{port}":
+            say(f"from other machines: http://{socket.gethostname()}:{port}/#/experiments")
         if browser and _has_display():
             import webbrowser
 

@@ -137,6 +137,7 @@ def get_run(store: Store, name: str) -> Answer:
     run = store.run(name)
     answer = {
         **asdict(run.info),
+        "status": run.info.shown_status,
         "points": run.point_count,
         "lost_points": run.lost,
         "params": _some(run.params),
