@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from mltrack.process.exits import PACKAGES
+from mltrack.process.trouble import TROUBLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, MutableMapping
@@ -37,8 +38,10 @@ class _ActiveRun:
 
 def offer_to_children(find: Callable[[], Run | None]) -> None:
     """Let the children that this process starts inherit the run that ``find`` returns when they are started."""
-    import multiprocessing.process  # noqa: F401  # a program may well import it after its run has started
-
+    try:
+        import multiprocessing.process  # noqa: F401  # a program may well import it after its run has started
+    except TROUBLE:
+        return  # then it can start no such children
     for settings in _settings():
         settings[SETTING] = _ActiveRun(find)
 
