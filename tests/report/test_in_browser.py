@@ -52,24 +52,14 @@ def report_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report(Store.open(folder / ".mltrack"), folder / "report.html")
 
 
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--headless=new"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def opened(browser: Browser) -> Iterator[Opened]:
+def opened(chromium_browser: Browser) -> Iterator[Opened]:
     """Opens a page; it may ask for nothing but itself, and nothing may go wrong on it by the end of the test."""
     pages: list[Page] = []
     faults: list[str] = []
 
     def open_page(path: Path, *, width: int = 1300, dark: bool = False) -> Page:
-        context = browser.new_context(
+        context = chromium_browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", offline=True
         )
         page = context.new_page()
@@ -216,11 +206,11 @@ def test_hostile_names_do_nothing_in_a_browser(opened: Opened, tmp_path: Path) -
     assert "<script>alert(1)</script>" in page.locator(".chart h3").first.inner_text()
 
 
-def test_a_plot_in_a_notebook_is_drawn_in_its_frame(browser: Browser, tmp_path: Path) -> None:
+def test_a_plot_in_a_notebook_is_drawn_in_its_frame(chromium_browser: Browser, tmp_path: Path) -> None:
     store = evil_store(tmp_path)
     target = tmp_path / "cell.html"
     target.write_text(f"<!doctype html><meta charset=utf-8>{store.plot()._repr_html_()}", encoding="utf-8")
-    page = browser.new_page()
+    page = chromium_browser.new_page()
     faults: list[str] = []
     page.on("console", lambda message: faults.append(message.text))
     page.on("pageerror", lambda error: faults.append(str(error)))
@@ -235,13 +225,13 @@ def test_a_plot_in_a_notebook_is_drawn_in_its_frame(browser: Browser, tmp_path: 
     assert faults == []
 
 
-def test_smoothing_follows_the_mean_and_not_the_peaks_that_are_kept(browser: Browser, tmp_path: Path) -> None:
+def test_smoothing_follows_the_mean_and_not_the_peaks_that_are_kept(chromium_browser: Browser, tmp_path: Path) -> None:
     values = np.where(np.arange(200_000) % 50 == 7, 100.0, 1.0)  # each part has a peak; the mean is 2.98
     chart = Chart("loss", (curve_of("r", "run", 0, (np.arange(len(values)), np.zeros_like(values, np.int64), values),
                            points_max=2_000),))  # fmt: skip
     target = tmp_path / "plot.html"
     Plot([chart]).save(target)
-    page = browser.new_page()
+    page = chromium_browser.new_page()
     page.goto(target.as_uri())
     page.get_by_label("smoothing").fill("0.99")
     page.locator(".chart-area").hover()
@@ -251,8 +241,8 @@ def test_smoothing_follows_the_mean_and_not_the_peaks_that_are_kept(browser: Bro
     assert 1 < smooth < 8
 
 
-def test_a_tap_shows_the_values_until_the_next(browser: Browser, report_file: Path) -> None:
-    context = browser.new_context(viewport={"width": 375, "height": 800}, has_touch=True, is_mobile=True)
+def test_a_tap_shows_the_values_until_the_next(chromium_browser: Browser, report_file: Path) -> None:
+    context = chromium_browser.new_context(viewport={"width": 375, "height": 800}, has_touch=True, is_mobile=True)
     page = context.new_page()
     page.goto(report_file.as_uri())
     area = page.locator(".chart-area").first
