@@ -331,7 +331,7 @@ def test_a_package_whose_commands_cannot_be_loaded_is_reported_and_skipped(tmp_p
     assert "\n  ls " in done.stdout
 
 
-@pytest.mark.skipif(not list(distributions(name="mltrack")), reason="mltrack is not installed")
+@pytest.mark.skipif(not list(distributions(name="mltrack-local")), reason="mltrack is not installed")
 def test_the_version_is_shown(cli: Cli) -> None:
     said = cli("--version")
     assert said.code == 0
