@@ -131,7 +131,10 @@ def test_groups_have_mean_and_deviation_and_are_in_the_order_of_their_numbers(se
 
 def test_the_deviation_of_one_run_is_unknown_and_huge_values_overflow_to_infinity() -> None:
     assert Spread.of([2.0]) == Spread(2.0, None, 2.0, 2.0, 1)
-    assert Spread.of([1e308, 1e308]).mean == math.inf
+    assert Spread.of([1e308, 1.1e308]).mean == math.inf
+    equal = 1 - math.exp(-4 / 3)
+    assert Spread.of([equal] * 3) == Spread(equal, 0.0, equal, equal, 3)
+    assert math.isnan(Spread.of([math.nan] * 2).std or 0)
     assert math.isnan(Spread.of([1.0, math.nan]).mean)
     assert Spread.of([1.0, math.nan]).max == 1.0
 

@@ -64,7 +64,9 @@ class Spread:
         """That of one value or more."""
         mean = sum(values) / len(values)  # not fsum, which fails where the sum is too large for a float
         std = None
-        if len(values) > 1:
+        if len(values) > 1 and math.isfinite(values[0]) and all(value == values[0] for value in values):
+            mean, std = values[0], 0.0  # sums of equal values are not exact
+        elif len(values) > 1:
             std = math.sqrt(sum((value - mean) * (value - mean) for value in values) / (len(values) - 1))
         known = [value for value in values if not math.isnan(value)] or [math.nan]
         return cls(mean, std, min(known), max(known), len(values))

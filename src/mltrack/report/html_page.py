@@ -24,8 +24,8 @@ def as_html(report: Report) -> str:
     sections = {
         "Runs": runs_table(report),
         "Descriptions": descriptions(report),
-        "Params": params(report),
         "Charts": _charts(report),
+        "Params": params(report),
         "Images": images(report),
         "Tables": tables(report),
         "Texts": texts(report),
