@@ -58,6 +58,21 @@ def test_logging_to_a_run_that_has_ended_hides_nothing_behind_the_error(run: mlt
     assert "During handling" not in "".join(traceback.format_exception(caught.value))
 
 
+class Named:
+    """What has names but is no Mapping, as a pandas Series or a configuration of ml_collections."""
+
+    def items(self) -> Iterator[tuple[str, float]]:
+        yield "loss", 0.5
+
+
+def test_what_has_items_as_a_dict_is_logged_as_one(run: mltrack.Run) -> None:
+    named: Any = Named()
+    for log in (mltrack.log_metrics, mltrack.log_params, mltrack.set_tags):
+        log(named)
+    data = run.data
+    assert (data.metrics, data.params, data.tags["loss"]) == ({"loss": 0.5}, {"loss": "0.5"}, "0.5")
+
+
 def test_nothing_is_logged_by_a_call_that_is_refused(run: mltrack.Run) -> None:
     for call, _ in MISTAKES.values():
         with pytest.raises(MltrackError):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 from mltrack.errors import InvalidMetricError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 __all__ = [
     "KEY_BYTES_MAX",
@@ -45,12 +44,12 @@ def check_key(key: object) -> str:
 
 
 def require_mapping(what: str, given: object) -> None:
-    """Check that what is logged at once has names.
+    """Check that what is logged at once has names: a dict, or what has ``items()`` as one, such as a pandas Series.
 
     Raises:
-        UsageError: it is not a mapping.
+        UsageError: it has none.
     """
-    if not isinstance(given, Mapping):
+    if not callable(getattr(given, "items", None)):
         kind = type(given).__name__
         raise UsageError(f"{what} must be a dict of values by name, not {kind}", hint="give {'name': value, ...}")
 
@@ -59,7 +58,7 @@ def texts_by_name(what: str, given: Mapping[str, Any] | None) -> dict[str, str]:
     """Values as text, by name; none for None.
 
     Raises:
-        UsageError: it is not a mapping.
+        UsageError: they have no names.
     """
     if given is None:
         return {}
