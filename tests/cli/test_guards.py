@@ -60,9 +60,11 @@ def test_watch_without_rules_says_what_to_write(cli: Cli) -> None:
     assert "is not understood" in cli("watch", "--rule", "loss", "--once").err
 
 
-def test_stop_asks_a_live_run_and_refuses_one_that_has_ended(cli: Cli, live: Run) -> None:
+def test_stop_asks_a_live_run_and_refuses_one_that_has_ended(cli: Cli, live: Run, small_store: Store) -> None:
     assert cli("stop", "live", "--reason", "enough").out == f"{live.run_id[:8]} live is asked to stop\n"
     assert live.should_stop
+    before = small_store.run("spirals-1").head()
     said = cli("stop", "spirals-1")
     assert said.code == 2
     assert "is not being recorded" in said.err
+    assert small_store.run("spirals-1").head() == before

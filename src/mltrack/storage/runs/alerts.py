@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mltrack.disk.filesystem import LOCAL, FileSystem, file_lock
 from mltrack.environment import ALERT_TAG
 from mltrack.errors import UsageError
-from mltrack.storage.runs.edit import append_events, not_written
+from mltrack.storage.runs.edit import append_events, existing_state, not_written
 from mltrack.storage.runs.state import RunState
 from mltrack.storage.runs.stop_file import set_stop
 
@@ -142,9 +142,9 @@ def request_stop(layout: Layout, run_id: str, reason: str, *, fs: FileSystem = L
         UsageError: it is not being recorded here.
         StoreError, OSError: that can't be written.
     """
-    folder = layout.run(run_id)
-    state = append_events(layout, run_id, {"type": "stop", "reason": reason[:TEXT_CHARACTERS_MAX]}, fs)
-    if not state.live or state.elsewhere is not None:
+    state = existing_state(layout, run_id)
+    if not state.live or state.elsewhere is not None:  # nothing is written to a run that has ended, or to a copy
         where = "" if state.elsewhere is None else f" in this store, but on {state.elsewhere.host}"
         raise UsageError(f"run {run_id} is not being recorded{where}", hint="only a live run can be stopped")
-    set_stop(folder, fs=fs)
+    append_events(layout, run_id, {"type": "stop", "reason": reason[:TEXT_CHARACTERS_MAX]}, fs)
+    set_stop(state.folder, fs=fs)

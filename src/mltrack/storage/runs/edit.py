@@ -21,7 +21,16 @@ if TYPE_CHECKING:
     from mltrack.disk.layout import Layout
     from mltrack.entities import Artifact, RunHead
 
-__all__ = ["append_events", "not_written", "purge_run", "release_artifacts", "remove_run", "set_stage", "set_tag"]
+__all__ = [
+    "append_events",
+    "existing_state",
+    "not_written",
+    "purge_run",
+    "release_artifacts",
+    "remove_run",
+    "set_stage",
+    "set_tag",
+]
 
 
 def set_stage(layout: Layout, run_id: str, stage: str, *, fs: FileSystem = LOCAL) -> None:
@@ -81,7 +90,7 @@ def append_events(
         StoreError: the store can't be written to. If the disk fails the events may be missing in the state.
     """
     folder = layout.run(run_id)
-    state = _existing(layout, run_id)
+    state = existing_state(layout, run_id)
     recorder = Recorder(layout, folder, "edit", fs=fs, not_before=state.last_time)
     try:
         recorder.start([event, *more])
@@ -91,7 +100,12 @@ def append_events(
     return state
 
 
-def _existing(layout: Layout, run_id: str) -> RunState:
+def existing_state(layout: Layout, run_id: str) -> RunState:
+    """What the events of a run say now.
+
+    Raises:
+        NotFoundError: there is no such run.
+    """
     state = RunState(layout.run(run_id))
     state.update()
     if not state.exists:
@@ -123,10 +137,10 @@ def purge_run(
         StoreError: it can't be removed.
     """
     folder = layout.run(run_id)
-    _refuse_live(_existing(layout, run_id))
+    _refuse_live(existing_state(layout, run_id))
     _refuse_needed(run_id, forks())
     set_stage(layout, run_id, DELETED, fs=fs)
-    _refuse_live(_existing(layout, run_id))
+    _refuse_live(existing_state(layout, run_id))
     _refuse_needed(run_id, forks())
     removed = folder.path.with_name(f".{run_id}.{os.getpid()}{TEMPORARY}")
     try:
