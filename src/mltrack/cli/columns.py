@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mltrack.catalog.aggregates import aggregate_in
 from mltrack.disk.filesystem import LOCAL, FileSystem
+from mltrack.disk.user_folder import settings_folder
 from mltrack.environment import ALERT_TAG
 from mltrack.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from mltrack.cli.select import Found
 
@@ -99,12 +100,10 @@ class ColumnMemory:
         Raises:
             StoreError: this user has no folder for settings.
         """
-        folder = self._environ.get("XDG_CONFIG_HOME", "")
-        try:
-            base = Path(folder) if os.path.isabs(folder) else Path.home() / ".config"
-        except RuntimeError as error:
-            raise StoreError("no home folder to remember columns in", hint="set XDG_CONFIG_HOME") from error
-        return base / "mltrack" / "columns.json"
+        folder = settings_folder(self._environ)
+        if folder is None:
+            raise StoreError("no home folder to remember columns in", hint="set XDG_CONFIG_HOME")
+        return folder / "columns.json"
 
     def get(self, store_id: str) -> list[str] | None:
         """The columns that are remembered for a store; None if there are none, or they can't be read."""
