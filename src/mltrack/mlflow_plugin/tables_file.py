@@ -14,6 +14,7 @@ from mlflow.exceptions import MlflowException
 
 from mltrack.disk.filesystem import file_lock, open_or_make
 from mltrack.errors import StoreError
+from mltrack.mlflow_plugin.tables_reader import FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FILE", "TablesFile"]
 
-FILE = "mlflow.db"
 WAIT_S = 120.0
 """How long to wait for another process that creates the file, or writes to it."""
 
