@@ -176,29 +176,22 @@ class StoreQueries:
             MissingPackageError: pandas is not installed.
         """
         need("pandas", "a data frame of runs", instead="or use search_runs")
+        from mltrack.catalog.aggregates import find_aggregates
         from mltrack.catalog.search import RunQuery, find_frame
 
         query = RunQuery.parse(
             experiment_ids, filter_string, run_view_type, max_results, order_by, None, experiment_names, aggregates
         )
-        frame = self._ask(
-            lambda con: find_frame(con, query, str(self.layout.runs)), lambda frame: list(frame["run_id"])
-        )
-        self._add_aggregates(frame, query)
-        return frame
 
-    def _add_aggregates(self, frame: pd.DataFrame, query: RunQuery) -> None:
-        """Add a column for each aggregate."""
-        if not query.aggregates:
-            return
-        from mltrack.catalog.aggregates import find_aggregates
+        def frame_and_aggregates(con: duckdb.DuckDBPyConnection) -> tuple[pd.DataFrame, dict[str, dict[str, float]]]:
+            frame = find_frame(con, query, str(self.layout.runs))
+            return frame, find_aggregates(con, list(frame["run_id"]), query.aggregates)
 
-        ids = list(frame["run_id"])
-        found = self._ask(lambda con: find_aggregates(con, ids, query.aggregates), lambda _: [])
-        found = {run_id: found.get(run_id, {}) for run_id in ids}
+        frame, found = self._ask(frame_and_aggregates, lambda answer: list(answer[0]["run_id"]))
         self._add_means(found, query)
         for one in query.aggregates:
-            frame[one.name] = [found[run_id].get(one.name, float("nan")) for run_id in ids]
+            frame[one.name] = [found.get(run_id, {}).get(one.name, float("nan")) for run_id in frame["run_id"]]
+        return frame
 
     def overview(self, asked: Overview) -> list[RunLine]:
         """All runs that pass a filter, a line each, the latest start first; for lists of thousands of runs.
