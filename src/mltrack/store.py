@@ -137,7 +137,7 @@ class Store(StoreQueries):
     def _meant(self, name: str) -> str:
         from mltrack.catalog.near_names import names_like
 
-        near = self._ask(lambda con: names_like(con, name), lambda names: names)
+        near = self._ask(lambda con: names_like(con, name), lambda _: [])
         return f"did you mean {' or '.join(near)}?" if near else "see: mltrack ls"
 
     def _started_last(self, before: int) -> str:
