@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -100,7 +99,9 @@ class RunGuards:
         if now < self._look_again:
             return False
         self._look_again = now + LOOK_EVERY_S
-        self._stop_seen = os.path.exists(f"{self._recorder.folder.path}/live/stop")
+        from mltrack.storage.runs.stop_file import is_stop_requested
+
+        self._stop_seen = is_stop_requested(self._recorder.folder)
         return self._stop_seen
 
     def alerts(self) -> list[Alert]:

@@ -13,6 +13,8 @@ from mltrack.disk.filesystem import LOCAL, FileSystem
 from mltrack.storage.runs.state import RunState
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mltrack.disk.layout import RunFolder
 
 __all__ = ["clear_stop", "is_stop_requested", "set_stop", "stop_reason"]
@@ -29,9 +31,8 @@ def set_stop(folder: RunFolder, *, fs: FileSystem = LOCAL) -> None:
         os.close(fs.create(_path(folder)))
 
 
-def _path(folder: RunFolder) -> str:
-    """Its path."""
-    return os.path.join(folder.path, "live", "stop")
+def _path(folder: RunFolder) -> Path:
+    return folder.path / "live" / "stop"
 
 
 def is_stop_requested(folder: RunFolder) -> bool:
@@ -42,7 +43,7 @@ def is_stop_requested(folder: RunFolder) -> bool:
 def clear_stop(folder: RunFolder, *, fs: FileSystem = LOCAL) -> None:
     """Let a run that is started again go on."""
     with contextlib.suppress(OSError):
-        fs.unlink(folder.path / "live" / "stop")
+        fs.unlink(_path(folder))
 
 
 def stop_reason(folder: RunFolder) -> str:
