@@ -131,6 +131,9 @@ def test_the_crosshair_reads_all_curves_and_the_zoom_narrows_them(board: Board) 
         await press(app, pilot, "plus")
         assert app.board.view.zoom is not None
         assert app.board.view.zoom[1] - app.board.view.zoom[0] == pytest.approx(29 / 2)
+        await press(app, pilot, "minus", "minus")
+        assert app.board.view.zoom is None  # all is in view
+        await press(app, pilot, "plus")
         await pilot.press("escape", "escape", "escape")
         assert app.board.view == View()
         assert app.charts.metrics == ["acc", "epoch", "loss"]

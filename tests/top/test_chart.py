@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -51,6 +53,8 @@ def test_a_logarithm_leaves_out_what_has_none_and_says_so() -> None:
     assert (chart.labels[0], chart.labels[4]) == ("1000", "10")
     assert chart.notes == ["2 not above 0"]
     assert chart.read(1.0)[0].text == "10"
+    greatest = draw_chart([line([sys.float_info.max])], View(log_y=True), 40, 5)
+    assert greatest.read()[0].text == "1.778e+308"
 
 
 def test_values_that_are_not_finite_are_counted_and_not_drawn() -> None:

@@ -25,9 +25,12 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-__all__ = ["Chart", "Line", "Reading", "draw_chart", "x_label"]
+__all__ = ["Chart", "Line", "Reading", "draw_chart", "from_logarithm", "x_label"]
 
 NO_VALUES = "no finite values"
+
+LOGARITHM_MAX = 308.25
+"""Ten to the power of more may be no float."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,6 +72,7 @@ class Chart:
         gutter: How many characters the labels take, with the axis.
         start: The x at the left.
         end: The x at the right.
+        whole: The least and the greatest x of the lines, in view or not.
         notes: What is not shown.
         columns: The lines in columns of dots.
         lines: The curves.
@@ -80,6 +84,7 @@ class Chart:
     gutter: int
     start: float
     end: float
+    whole: tuple[float, float]
     notes: list[str]
     columns: list[Columns]
     lines: Sequence[Line]
@@ -113,9 +118,14 @@ class Chart:
             values = each.value_at(column)
             if values is None:
                 continue
-            low, last, high = (10**value if self.log_y else value for value in values)
+            low, last, high = (from_logarithm(value) if self.log_y else value for value in values)
             found.append(Reading(at, math.nan if line.curve.bounds is not None else last, low, high))
         return found
+
+
+def from_logarithm(value: float) -> float:
+    """The value whose logarithm a chart has."""
+    return float(10 ** min(value, LOGARITHM_MAX))
 
 
 def x_label(axis: Axis, x: float) -> str:
@@ -211,7 +221,8 @@ def draw_chart(lines: Sequence[Line], view: View, width: int, height: int) -> Ch
         height: rows, without the labels of the x axis.
     """
     placed = [_placed(line, view) for line in lines]
-    start, end = view.zoom or _span([one.extent for one in placed])
+    whole = _span([one.extent for one in placed])
+    start, end = view.zoom or whole
     notes = _notes(lines, placed, view)
     gutter = 8  # a number's nine characters are rare
     for _ in range(2):  # the labels' width depends on the range, and that on the width
@@ -229,7 +240,7 @@ def draw_chart(lines: Sequence[Line], view: View, width: int, height: int) -> Ch
         canvas.draw(each, low, high, number_)
     if not any(map(len, columns)):
         labels = {height // 2: NO_VALUES} if lines else {}
-    return Chart(canvas.rows(), labels, gutter, start, end, notes, columns, lines, view.log_y)
+    return Chart(canvas.rows(), labels, gutter, start, end, whole, notes, columns, lines, view.log_y)
 
 
 def _span(extents: Sequence[tuple[float, float] | None]) -> tuple[float, float]:
@@ -258,7 +269,7 @@ def _range(columns: Sequence[Columns]) -> tuple[float, float]:
 
 def _labels(low: float, high: float, height: int, *, log_y: bool) -> dict[int, str]:
     def label(value: float) -> str:
-        return number(10**value if log_y else value)
+        return number(from_logarithm(value) if log_y else value)
 
     if not high > low:
         return {height // 2: label(low)}

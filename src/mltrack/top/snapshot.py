@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from mltrack.top.chart import draw_chart
+from mltrack.top.chart import draw_chart, from_logarithm
 
 if TYPE_CHECKING:
     from mltrack.top.board import Board
@@ -95,7 +95,7 @@ def _chart(board: Board, metric: str) -> dict[str, Any]:
 
 def _plain(board: Board, value: float) -> float:
     """A value as it was logged, where the chart has its logarithm."""
-    return float(10**value) if board.view.log_y else value
+    return from_logarithm(value) if board.view.log_y else value
 
 
 def _about(line: Line) -> dict[str, Any]:

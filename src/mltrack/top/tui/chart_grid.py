@@ -312,7 +312,7 @@ class ChartGrid(ScrollView, can_focus=True):
             self.post_message(self.Seen())
 
     def zoom(self, *, closer: bool, around: float | None = None) -> None:
-        """Show less of the x axis, or more, around the crosshair or the middle."""
+        """Show less of the x axis, or more up to all of it, around the crosshair or the middle."""
         chart = self._chart()
         if chart is None:
             return
@@ -321,7 +321,9 @@ class ChartGrid(ScrollView, can_focus=True):
         middle = chart.start + span / 2 if cursor is None or not chart.start <= cursor <= chart.end else cursor
         share = (middle - chart.start) / span if span else 0.5
         new = span * (ZOOM_STEP if closer else 1 / ZOOM_STEP)
-        self.post_message(self.ViewChanged(zoom=(middle - new * share, middle + new * (1 - share))))
+        start, end = middle - new * share, middle + new * (1 - share)
+        is_whole = start <= chart.whole[0] and chart.whole[1] <= end
+        self.post_message(self.ViewChanged(zoom=None if is_whole else (start, end)))
 
     def pan(self, by: float) -> None:
         """Move what is shown of the x axis by a part of it."""
