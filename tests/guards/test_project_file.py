@@ -64,6 +64,7 @@ def test_guards_are_read_from_the_file(tmp_path: Path, monkeypatch: pytest.Monke
         ("[guards.a]\nwhen = 'loss is NaN'\nstop = 'yes'", "stop = 'yes' is not as expected"),
         ("[guards.a]\nstop = true", "needs one of when and sql"),
         ("[guards.a]\nwhen = 'loss is'", r"mltrack.toml, \[guards.a\]: rule 'loss is' is not understood"),
+        ("[guards.a]\nwhen = 'a is NaN'\ncommand = \"echo 'a\"", r"\[guards.a\].*can't be split: No closing quotation"),
         ("[guards.a]\nwhen = 'a is NaN'\nwebhook = 'ftp://x'", "not an http or https URL"),
         ("[guards.a]\nwhen = 'a is NaN'\nwebhook = 'https://x/$NOT_SET_HERE'", "needs the variable NOT_SET_HERE"),
     ],

@@ -60,8 +60,7 @@ class Guard:
         put = object.__setattr__
         put(self, "condition", parse_condition(self.when))
         put(self, "name", (self.name or self.condition.text)[:NAME_CHARACTERS_MAX])
-        command = shlex.split(self.command) if isinstance(self.command, str) else list(map(str, self.command))
-        put(self, "command", tuple(command))
+        put(self, "command", _words(self.command, self.name))
         put(self, "experiments", (self.experiments,) if isinstance(self.experiments, str) else tuple(self.experiments))
         put(self, "webhook", _checked_url(self.webhook, self.name))
         key, _, _ = self.tag.partition("=")
@@ -82,6 +81,16 @@ class Guard:
     def concerns(self, experiment: str) -> bool:
         """Whether it is for runs of that experiment."""
         return not self.experiments or experiment in self.experiments
+
+
+def _words(command: Sequence[str] | str, name: str) -> tuple[str, ...]:
+    """A command and its arguments, split as a shell splits them where they are one text."""
+    try:
+        return tuple(shlex.split(command) if isinstance(command, str) else map(str, command))
+    except ValueError as error:
+        raise UsageError(
+            f"guard {name!r}: command {command!r} can't be split: {error}", hint="close its quotes, or give a list"
+        ) from None
 
 
 def missing_variable(url: str) -> str:
