@@ -83,8 +83,10 @@ def test_the_file_is_looked_for_upward_from_the_working_folder(tmp_path: Path, m
     found = project_guards()
     assert found is not None
     assert [guard.name for guard in found.guards] == ["nan"]
-    with pytest.raises(NotFoundError):
+    assert find_project_file(inner / ("c" * 300)) == path  # a folder that can't be looked into hides none above it
+    with pytest.raises(NotFoundError) as caught:
         project_guards(tmp_path / "none.toml")
+    assert caught.value.hint == "name another: --guards PATH"
 
 
 def test_commands_of_a_file_that_anybody_may_write_are_left_out(

@@ -5,6 +5,7 @@ A store may come from anybody; what a file of the user's project says may run co
 
 from __future__ import annotations
 
+import os
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -46,7 +47,8 @@ def find_project_file(start: Path | None = None) -> Path | None:
         here = working_folder() if start is None else start
     except StoreError:  # the folder is gone, which matters to others
         return None
-    return next((found for folder in (here, *here.parents) if (found := folder / PROJECT_FILE).is_file()), None)
+    places = (folder / PROJECT_FILE for folder in (here, *here.parents))
+    return next((place for place in places if os.path.isfile(place)), None)  # False also where that can't be known
 
 
 def project_guards(path: Path | None = None) -> ProjectGuards | None:
@@ -83,7 +85,7 @@ def read_guards(path: Path, left_out: list[str] | None = None) -> list[Guard]:
         with open(open_regular(path), "rb") as file:
             tables = tomllib.loads(file.read(FILE_BYTES_MAX).decode())
     except FileNotFoundError:
-        raise NotFoundError(f"there is no file {path}", hint="name another: --config PATH") from None
+        raise NotFoundError(f"there is no file {path}", hint="name another: --guards PATH") from None
     except OSError as error:
         raise UsageError(f"{path} can't be read: {error.strerror}", hint="check its permissions") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
