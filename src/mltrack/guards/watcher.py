@@ -221,8 +221,8 @@ class RunWatch:
                 point=finding.point,
                 tags=None if finding.failed else guard.tags,
             )
-            rule.fired = True
-            if alert is not None:
+            if alert is not None:  # else another watcher was first: the next look sees whether it is done
+                rule.fired = True
                 if not finding.failed:
                     self._actions.perform(guard, alert)
                 self._on_alert(self.run, alert)
