@@ -36,6 +36,9 @@ class Members(Protocol):
             SourceError: it is not there, or would unpack to far more than it takes.
         """
 
+    def release(self) -> None:
+        """Close what is kept open; a file that is asked for later is opened again."""
+
 
 def names_in_zip(path: Path) -> set[str]:
     """The names in a ZIP file; none where it is another sort of file."""
@@ -50,16 +53,25 @@ def names_in_zip(path: Path) -> set[str]:
 
 
 class ZipMembers:
-    """Those in a ZIP file, whose sizes and checksums zipfile checks."""
+    """Those in a ZIP file, whose sizes and checksums zipfile checks.
+
+    The file stays open, as its directory is as long as it has members; ``release`` closes it until it is asked again.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._opened: zipfile.ZipFile | None = None
+
+    def release(self) -> None:
+        """Close the file, once members that are open are closed."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
 
     def size(self, name: str) -> int | None:
         """The size of a member; None where there is none."""
         try:
-            with zipfile.ZipFile(self.path) as packed:
-                return packed.getinfo(name).file_size
+            return self._zip().getinfo(name).file_size
         except DAMAGE:
             return None
 
@@ -70,13 +82,18 @@ class ZipMembers:
             SourceError: it is not there, or would unpack to far more than it takes.
         """
         try:
-            with zipfile.ZipFile(self.path) as packed:
-                info = packed.getinfo(name)
-                if info.file_size > BOMB_BYTES and info.file_size > BOMB_RATIO * info.compress_size:
-                    raise SourceError(f"{name} takes {info.compress_size:,} bytes and unpacks to {info.file_size:,}")
-                return _Member(packed.open(info), name)
+            packed = self._zip()
+            info = packed.getinfo(name)
+            if info.file_size > BOMB_BYTES and info.file_size > BOMB_RATIO * info.compress_size:
+                raise SourceError(f"{name} takes {info.compress_size:,} bytes and unpacks to {info.file_size:,}")
+            return _Member(packed.open(info), name)
         except DAMAGE as error:
             raise SourceError(f"{name} can't be read: {error}") from error
+
+    def _zip(self) -> zipfile.ZipFile:
+        if self._opened is None:
+            self._opened = zipfile.ZipFile(self.path)
+        return self._opened
 
 
 class FolderMembers:
@@ -107,6 +124,9 @@ class FolderMembers:
         if path is None:
             raise SourceError(f"{name} is not there")
         return path.open("rb")
+
+    def release(self) -> None:
+        """Nothing is kept open."""
 
 
 def read_small(members: Members, name: str, most: int) -> bytes:

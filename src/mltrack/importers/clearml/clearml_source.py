@@ -50,6 +50,7 @@ class ClearmlSource(BaseSource):
             )
             left_out.update(run.left_out)
             yield self._run(run, artifacts, path)
+            members.release()
         for what, count in left_out.items():
             if count:
                 self._findings.left_out(what, count)

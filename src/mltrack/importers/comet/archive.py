@@ -41,6 +41,8 @@ class Archive(ZipMembers):
             head = parse_json(self.read(HEAD, HEAD_BYTES_MAX))
         except (ValueError, RecursionError) as error:
             raise SourceError(f"{HEAD} is not JSON: {error}") from error
+        finally:
+            self.release()
         if not isinstance(head, dict):
             raise SourceError(f"{HEAD} is not an object")
         self.head: dict[str, Any] = head

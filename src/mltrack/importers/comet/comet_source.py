@@ -40,6 +40,8 @@ class CometSource(BaseSource):
             run.scan()
             left_out["files that Comet only has the addresses of"] += run.remote
             yield self._run(run)
+            for archive in archives:
+                archive.release()
         for what, count in left_out.items():
             if count:
                 self._findings.left_out(what, count)
