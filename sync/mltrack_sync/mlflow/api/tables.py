@@ -88,15 +88,13 @@ class TablesClient(ApiClient):
     def records(self, dataset_id: str) -> Iterator[list[Fields]]:
         """The records of a dataset, page by page."""
         call = f"datasets/{in_path(dataset_id)}/records"
-        token = ""
-        while True:
+
+        def ask(token: str) -> dict[str, Any]:
             params = {"max_results": str(PAGE_ROWS), **({"page_token": token} if token else {})}
             answer = self._send_3("GET", call, params=params)
-            yield self._read(call, answer, lambda found: [mapping(row) for row in _list(found.get("records"))])
-            following = self._read(call, answer, lambda found: text(found.get("next_page_token")))
-            if not following or following == token:
-                return
-            token = following
+            return {**answer, "records": self._read(call, answer, lambda found: _list(found.get("records")))}
+
+        yield from pages(ask, "records", url=self.url, call=call, page_rows=PAGE_ROWS)
 
     # --- scorers ---
 
@@ -137,16 +135,15 @@ class TablesClient(ApiClient):
 
     def schemas(self, experiment_id: str) -> list[RemoteSchema]:
         """The label schemas of an experiment, without those that MLflow makes by itself."""
-        call, token, found = "label-schemas/list", "", list[RemoteSchema]()
-        while True:
+        call = "label-schemas/list"
+
+        def ask(token: str) -> dict[str, Any]:
             params = {"experiment_id": experiment_id, "max_results": str(PAGE_ROWS)}
-            answer = self._send_3("GET", call, params={**params, **({"page_token": token} if token else {})})
-            page = self._read(call, answer, lambda got: [_schema(row) for row in rows(got, "label_schemas")])
-            found += [each for each in page if not each.fields.get("is_default")]
-            following = self._read(call, answer, lambda got: text(got.get("next_page_token")))
-            if not following or following == token:
-                return found
-            token = following
+            return self._send_3("GET", call, params={**params, **({"page_token": token} if token else {})})
+
+        listed = pages(ask, "label_schemas", url=self.url, call=call, page_rows=PAGE_ROWS)
+        found = [self._read(call, row, _schema) for page in listed for row in page]
+        return [each for each in found if not each.fields.get("is_default")]
 
     def create_schema(self, experiment_id: str, fields: Mapping[str, Any]) -> None:
         """Create a label schema."""

@@ -24,6 +24,7 @@ from mltrack_sync.mlflow.api.client import MlflowClient
 from mltrack_sync.mlflow.api.models import LoggedModelsClient
 from mltrack_sync.mlflow.api.readback import ComparedClient
 from mltrack_sync.mlflow.api.registry import RegistryClient
+from mltrack_sync.mlflow.api.tables import TablesClient
 from mltrack_sync.mlflow.api.traces import TracesClient
 from mltrack_sync.mlflow.provider import MlflowWorkspace
 
@@ -63,6 +64,9 @@ TRACE = {
         "assessments": [{"assessment_id": "a-1"}],
     }
 }
+DATASET = {"dataset_id": "d-1", "name": "d", "tags": '{"a": "b"}', "last_update_time": 1, "digest": "x"}
+SCORER = {"scorer_name": "s", "scorer_version": 1, "serialized_scorer": "{}"}
+SCHEMA = {"schema_id": "l-1", "name": "l", "is_default": False}
 FILES = {"files": [{"path": "a", "is_dir": False, "file_size": "3"}, {"path": "b", "is_dir": True}]}
 PLACE = {"errors": {}, "artifactContentInformation": {"a": {"contentUri": "https://blob/a?sig=x"}}}
 
@@ -93,6 +97,12 @@ CALLS: dict[str, tuple[Ask, dict[str, Any]]] = {
     "read files": (lambda t: ComparedClient(t).logged_model_files("m-1", ""), FILES),
     "read trace": (lambda t: ComparedClient(t).trace("tr-1"), {"trace": TRACE}),
     "read infos": (lambda t: ComparedClient(t).trace_infos(["tr-1"]), {"trace_infos": [TRACE["trace_info"]]}),
+    "evaluation datasets": (lambda t: list(TablesClient(t).datasets()), {"datasets": [DATASET]}),
+    "dataset experiments": (lambda t: TablesClient(t).dataset_experiments("d-1"), {"experiment_ids": ["1"]}),
+    "dataset records": (lambda t: list(TablesClient(t).records("d-1")), {"records": '[{"inputs": {"q": 1}}]'}),
+    "scorers": (lambda t: TablesClient(t).scorer_names("1"), {"scorers": [SCORER]}),
+    "scorer versions": (lambda t: TablesClient(t).scorer_versions("1", "s"), {"scorers": [SCORER]}),
+    "label schemas": (lambda t: TablesClient(t).schemas("1"), {"label_schemas": [SCHEMA]}),
     "azure place": (lambda t: RunHistory(t, "azureml://h/experiments/1/runs/2/artifacts").make("a"), PLACE),
 }
 ODD: list[Any] = [
@@ -182,7 +192,11 @@ def test_non_finite_values_are_read_as_mlflow_writes_them(served: Served) -> Non
 # --- pages -------------------------------------------------------------------------------------------------------
 
 PAGED: dict[str, tuple[Ask, dict[str, Any]]] = {
-    name: CALLS[name] for name in ("experiments", "history", "files", "versions", "read versions", "read files")
+    name: CALLS[name]
+    for name in (
+        *("experiments", "history", "files", "versions", "read versions", "read files"),
+        *("evaluation datasets", "dataset records", "label schemas"),
+    )
 }
 
 
