@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import venv
 from pathlib import Path
 
 import pytest
@@ -15,6 +12,7 @@ from mltrack.importers.engine import import_source
 from mltrack.importers.findings import Findings
 from mltrack.store import Store
 from tests.support.clearml_sources import WRITER, unpack
+from tests.support.peers import write_again
 from tests.support.source_reading import points_of
 
 PACKAGES = ("clearml==2.1.12", "numpy", "pandas", "pillow")
@@ -23,12 +21,7 @@ pytestmark = [pytest.mark.peers, pytest.mark.timeout(900)]
 
 
 def test_written_again_the_sessions_hold_the_same_and_are_imported_whole(tmp_path: Path) -> None:
-    venv.create(tmp_path / "env", with_pip=True)
-    python = tmp_path / "env" / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "-q", *PACKAGES], check=True)
-    again = tmp_path / "again"
-    again.mkdir()
-    subprocess.run([python, WRITER], cwd=again, check=True, env={**os.environ, "HOME": str(again)})
+    again = write_again(tmp_path, WRITER, PACKAGES)
     assert without_times(again / "sessions") == without_times(unpack(tmp_path))
     store = Store.create(tmp_path / "store")
     report = import_source(store, again / "sessions")

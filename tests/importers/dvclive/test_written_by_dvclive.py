@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import venv
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ from mltrack.importers.compare import compare_source
 from mltrack.importers.engine import import_source
 from mltrack.store import Store
 from tests.support.dvclive_sources import WRITER, unpack
+from tests.support.peers import write_again
 
 PACKAGES = ("dvclive==3.49.1", "numpy", "pillow")
 
@@ -19,12 +18,7 @@ pytestmark = [pytest.mark.peers, pytest.mark.timeout(900)]
 
 
 def test_written_again_the_folder_holds_the_same_and_is_imported_whole(tmp_path: Path) -> None:
-    venv.create(tmp_path / "env", with_pip=True)
-    python = tmp_path / "env" / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "-q", *PACKAGES], check=True)
-    again = tmp_path / "again"
-    again.mkdir()
-    subprocess.run([python, WRITER], cwd=again, check=True)
+    again = write_again(tmp_path, WRITER, PACKAGES)
     (tmp_path / "kept").mkdir()
     kept = unpack(tmp_path / "kept")
     for path in sorted(kept.rglob("*.tsv")):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import venv
 from pathlib import Path
 
 import pytest
@@ -12,6 +9,7 @@ import pytest
 from mltrack.importers.compare import compare_source
 from mltrack.importers.engine import import_source
 from mltrack.store import Store
+from tests.support.peers import write_again
 from tests.support.swanlab_sources import NEWEST, OLDER, WRITER, read_by_swanlab, unpack
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(900)]
@@ -19,13 +17,8 @@ pytestmark = [pytest.mark.peers, pytest.mark.timeout(900)]
 
 @pytest.mark.parametrize("version", [NEWEST, OLDER])
 def test_written_again_the_folder_holds_the_same_and_is_imported_whole(version: str, tmp_path: Path) -> None:
-    venv.create(tmp_path / "env", with_pip=True)
-    python = tmp_path / "env" / "bin" / "python"
     packages = (version.replace("-", "=="), "numpy", "pillow", "soundfile")
-    subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
-    again = tmp_path / "again"
-    again.mkdir()
-    subprocess.run([python, WRITER], cwd=again, check=True, env={**os.environ, "HOME": str(again)})
+    again = write_again(tmp_path, WRITER, packages)
     (tmp_path / "kept").mkdir()
     unpack(tmp_path / "kept", version)
     assert without_times(again) == without_times(tmp_path / "kept")

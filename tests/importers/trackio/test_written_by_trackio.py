@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import venv
 from pathlib import Path
 
 import pytest
@@ -12,6 +9,7 @@ import pytest
 from mltrack.importers.compare import compare_source
 from mltrack.importers.engine import import_source
 from mltrack.store import Store
+from tests.support.peers import write_again
 from tests.support.trackio_sources import NEWEST, WRITER, read_by_trackio, unpack
 
 PACKAGES = (NEWEST.replace("-", "=="), "pyarrow", "pandas", "pillow")
@@ -20,13 +18,7 @@ pytestmark = [pytest.mark.peers, pytest.mark.timeout(900)]
 
 
 def test_written_again_the_folder_holds_the_same_and_is_imported_whole(tmp_path: Path) -> None:
-    venv.create(tmp_path / "env", with_pip=True)
-    python = tmp_path / "env" / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "-q", *PACKAGES], check=True)
-    again = tmp_path / "again"
-    again.mkdir()
-    for what in ("sqlite", "jsonl", "read"):
-        subprocess.run([python, WRITER, what], cwd=again, check=True, env={**os.environ, "HOME": str(again)})
+    again = write_again(tmp_path, WRITER, PACKAGES, "sqlite", "jsonl", "read")
     (tmp_path / "kept").mkdir()
     unpack(tmp_path / "kept")
     assert without_times(again) == without_times(tmp_path / "kept")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import venv
 from pathlib import Path
 
 import pytest
@@ -13,6 +10,7 @@ import pytest
 from mltrack.importers.compare import compare_source
 from mltrack.importers.engine import import_source
 from mltrack.store import Store
+from tests.support.peers import write_again
 from tests.support.wandb_sources import WRITER, unpack
 
 PACKAGES = ("wandb==0.31.0", "numpy", "pillow")
@@ -21,12 +19,7 @@ pytestmark = [pytest.mark.peers, pytest.mark.timeout(900)]
 
 
 def test_written_again_the_folders_hold_the_same_and_are_imported_whole(tmp_path: Path) -> None:
-    venv.create(tmp_path / "env", with_pip=True)
-    python = tmp_path / "env" / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "-q", *PACKAGES], check=True)
-    again = tmp_path / "again"
-    again.mkdir()
-    subprocess.run([python, WRITER], cwd=again, check=True, env={**os.environ, "HOME": str(again), "USER": "ada"})
+    again = write_again(tmp_path, WRITER, PACKAGES)
     (tmp_path / "kept").mkdir()
     unpack(tmp_path / "kept")
     written, kept = (json.loads((tmp_path / side / "read.json").read_text()) for side in ("again", "kept"))
