@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
 from mltrack.importers.batches import Columns
 from mltrack.importers.json_fields import number_of
 
-__all__ = ["BATCH_ITEMS", "INT64_MAX", "LoggedItem", "LoggedRows"]
+__all__ = ["BATCH_ITEMS", "INT64_MAX", "LoggedItem", "LoggedRows", "is_step"]
 
 BATCH_ITEMS = 1 << 16
 INT64_MAX = 2**63 - 1
 DEPTH_MAX = 20
+
+
+def is_step(value: object) -> TypeGuard[int]:
+    """Whether a value is a step that a point can have."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= INT64_MAX
 
 
 @dataclass(frozen=True, slots=True)

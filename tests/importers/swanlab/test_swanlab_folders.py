@@ -12,12 +12,12 @@ from mltrack.environment import NOTE_TAG
 from mltrack.importers.compare import compare_source
 from mltrack.importers.engine import import_source
 from mltrack.importers.findings import Findings
-from mltrack.importers.iso_times import ns_of
 from mltrack.importers.log_file import LogFile
 from mltrack.importers.png_image import PngImage
 from mltrack.importers.source import SourceError, SourceRun
 from mltrack.importers.swanlab.importer import SwanlabImporter
 from mltrack.importers.swanlab.scalars import is_scalar
+from mltrack.importers.times import ns_of
 from mltrack.store import Store
 from mltrack.values.rich import Text
 from tests.support.mutations import mutated, read_whole

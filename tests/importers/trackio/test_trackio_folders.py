@@ -13,10 +13,10 @@ import pytest
 from mltrack.importers.compare import compare_source
 from mltrack.importers.engine import import_source
 from mltrack.importers.findings import Findings
-from mltrack.importers.iso_times import ns_of
 from mltrack.importers.kinds import kind_of
 from mltrack.importers.png_image import PngImage
 from mltrack.importers.source import SourceError, SourceRun
+from mltrack.importers.times import ns_of
 from mltrack.importers.trackio.importer import TrackioImporter
 from mltrack.store import Store
 from mltrack.values.rich import Histogram, Table, Text

@@ -14,9 +14,10 @@ from mltrack.importers.batches import make_batch
 from mltrack.importers.clearml.sessions import LOG, METRICS, TASK
 from mltrack.importers.json_fields import number_of, parse_json
 from mltrack.importers.kept_points import KeptPoints
-from mltrack.importers.logged_rows import BATCH_ITEMS, INT64_MAX, LoggedRows
+from mltrack.importers.logged_rows import BATCH_ITEMS, LoggedRows, is_step
 from mltrack.importers.png_image import PNG, PngImage
 from mltrack.importers.source import SourceError, SourceValue
+from mltrack.importers.times import ns_of_ms
 from mltrack.importers.zip_members import lines_of, read_small
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ClearmlRun", "Media", "read_task"]
 
-NS_PER_MS = 1_000_000
 TASK_BYTES_MAX, VALUE_BYTES_MAX = 64 << 20, 64 << 20
 NO_STEP = -(2**31)
 """The step of single values, which ClearML shows in a table of their own."""
@@ -173,8 +173,7 @@ class ClearmlRun:
 
     def _see(self, event: dict[str, Any]) -> int:
         """The time of an event in ns."""
-        ms = event.get("timestamp")
-        time = ms * NS_PER_MS if _is_int(ms) and isinstance(ms, int) and 0 < ms < INT64_MAX // NS_PER_MS else 0
+        time = ns_of_ms(event.get("timestamp"))
         if time:
             self.start = self.start or time
             self.end = max(self.end, time)
@@ -202,7 +201,7 @@ class ClearmlRun:
 
     def _note(self, event: dict[str, Any], time: int) -> None:
         kind, name = str(event["type"]), _name(event)
-        step = int(event["iter"]) if _is_int(event.get("iter")) and event["iter"] != NO_STEP else 0
+        step = int(event["iter"]) if is_step(event.get("iter")) and event["iter"] != NO_STEP else 0
         if kind == "plot" and isinstance(event.get("plot_str"), str):
             self.texts[f"plots/{name}_{step}.json"] = event["plot_str"]
         elif "url" in event:
@@ -236,10 +235,6 @@ def _fields(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= INT64_MAX
-
-
 def _name(event: dict[str, Any]) -> str:
     """The name of a metric: its title and its series, or one of them where both are the same."""
     metric, variant = str(event["metric"]), str(event["variant"])
@@ -254,6 +249,6 @@ def _add_number(rows: LoggedRows, event: dict[str, Any], time: int) -> None:
     value, step = number_of(event["value"]), event["iter"]
     if value is None:
         raise ValueError(f"{event['value']!r:.60} is not a number")
-    if not _is_int(step):
+    if not is_step(step):
         raise ValueError(f"{step!r:.60} is not a step")
     rows.add(0 if step == NO_STEP else step, time, {_name(event): value})

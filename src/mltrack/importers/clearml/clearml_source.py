@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from mltrack.importers.clearml.clearml_run import NS_PER_MS, ClearmlRun, read_task
+from mltrack.importers.clearml.clearml_run import ClearmlRun, read_task
 from mltrack.importers.source import BaseSource, SourceError, SourceFile, SourceRun
+from mltrack.importers.times import NS_PER_MS
 from mltrack.importers.zip_members import FolderMembers, ZipMembers
 
 if TYPE_CHECKING:

@@ -11,9 +11,10 @@ from mltrack.importers.batches import make_batch
 from mltrack.importers.comet.names import NAME_KEYS, file_name, metric_name
 from mltrack.importers.json_fields import number_of, parse_json, text_of
 from mltrack.importers.kept_points import KeptPoints
-from mltrack.importers.logged_rows import BATCH_ITEMS, INT64_MAX, LoggedRows
+from mltrack.importers.logged_rows import BATCH_ITEMS, LoggedRows, is_step
 from mltrack.importers.png_image import PNG, PngImage
 from mltrack.importers.source import SourceError, SourceValue
+from mltrack.importers.times import ns_of_ms
 from mltrack.values.rich import Text
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CometRun", "Upload"]
 
-NS_PER_MS = 1_000_000
 VALUE_BYTES_MAX = 64 << 20
 TEXT, IMAGE = "text-sample", "visualization"
 
@@ -167,8 +167,8 @@ class CometRun:
             str(payload["file_path"]),
             file_name(kind, more),
             kind,
-            int(step or 0) if _is_step(step) else 0,
-            _time(payload),
+            int(step or 0) if is_step(step) else 0,
+            ns_of_ms(payload.get("local_timestamp")),
         )
         if archive.size(found.member) is None:
             self.findings.problem(archive.where, f"{found.name}: {found.member!r:.80} is not in the archive")
@@ -215,17 +215,8 @@ def _add_metric(rows: LoggedRows, payload: dict[str, Any], last_step: int) -> in
         step = int(step)
     if step is None:
         step = last_step
-    elif not _is_step(step):
+    elif not is_step(step):
         raise ValueError(f"{step!r:.60} is not a step")
     name, factor = metric_name(str(metric["metricName"]), payload.get("context"))
-    rows.add(step, _time(payload), {name: value * factor})
+    rows.add(step, ns_of_ms(payload.get("local_timestamp")), {name: value * factor})
     return int(step)
-
-
-def _is_step(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= INT64_MAX
-
-
-def _time(payload: dict[str, Any]) -> int:
-    ms = payload.get("local_timestamp")
-    return ms * NS_PER_MS if _is_step(ms) and isinstance(ms, int) and abs(ms) < INT64_MAX // NS_PER_MS else 0

@@ -10,9 +10,9 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from mltrack.importers.comet.archive import Archive
-from mltrack.importers.comet.comet_run import NS_PER_MS, CometRun, Upload
-from mltrack.importers.logged_rows import INT64_MAX
+from mltrack.importers.comet.comet_run import CometRun, Upload
 from mltrack.importers.source import BaseSource, SourceError, SourceFile, SourceRun
+from mltrack.importers.times import NS_PER_MS, ns_of_ms
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,8 +67,8 @@ class CometSource(BaseSource):
             where=run.where,
             name=run.name or run_id[:8],
             experiment=next((str(head["project_name"]) for head in heads if head.get("project_name")), "comet"),
-            start_time=_ns(heads[0].get("start_time")),
-            end_time=max(_ns(head.get("stop_time")) for head in heads) or None,
+            start_time=ns_of_ms(heads[0].get("start_time")),
+            end_time=max(ns_of_ms(head.get("stop_time")) for head in heads) or None,
             user=run.user,
             params=run.params,
             tags={**run.tags, **_workspace(heads)},
@@ -109,13 +109,7 @@ def _free(upload: Upload, taken: set[str]) -> str:
 
 
 def _order(archive: Archive) -> tuple[int, str]:
-    return _ns(archive.head.get("start_time")), archive.path.name
-
-
-def _ns(value: Any) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < INT64_MAX // NS_PER_MS:
-        return value * NS_PER_MS
-    return 0
+    return ns_of_ms(archive.head.get("start_time")), archive.path.name
 
 
 def _workspace(heads: list[dict[str, Any]]) -> dict[str, str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from mltrack.importers.iso_times import ns_of
 from mltrack.importers.json_fields import number_of, parse_json
-from mltrack.importers.logged_rows import INT64_MAX
+from mltrack.importers.logged_rows import is_step
 from mltrack.importers.protobuf import Fields, WireError
+from mltrack.importers.times import ns_of
 
 __all__ = ["Ended", "Facts", "Line", "Media", "Record", "Scalar", "json_record", "protobuf_record"]
 
@@ -150,6 +150,6 @@ def _json_media(content: dict[str, Any]) -> Media:
 
 
 def _step(value: Any) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= INT64_MAX:
+    if is_step(value):
         return value
     raise ValueError(f"{value!r:.60} is not a step")

@@ -7,10 +7,10 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from mltrack.importers.database import Database
-from mltrack.importers.iso_times import ns_of
 from mltrack.importers.json_fields import parse_json
-from mltrack.importers.logged_rows import BATCH_ITEMS, LoggedRows
-from mltrack.importers.trackio.rows import METRICS, SYSTEM, Part, RunHeads, is_step
+from mltrack.importers.logged_rows import BATCH_ITEMS, LoggedRows, is_step
+from mltrack.importers.times import ns_of
+from mltrack.importers.trackio.rows import METRICS, SYSTEM, Part, RunHeads
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from mltrack.importers.iso_times import ns_of
 from mltrack.importers.json_fields import parse_json
-from mltrack.importers.logged_rows import BATCH_ITEMS, LoggedRows
+from mltrack.importers.logged_rows import BATCH_ITEMS, LoggedRows, is_step
 from mltrack.importers.source import SourceError
+from mltrack.importers.times import ns_of
 from mltrack.importers.trackio.projects import project_name
-from mltrack.importers.trackio.rows import METRICS, SYSTEM, Part, RunHeads, is_step
+from mltrack.importers.trackio.rows import METRICS, SYSTEM, Part, RunHeads
 
 if TYPE_CHECKING:
     from pathlib import Path

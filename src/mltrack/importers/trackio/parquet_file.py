@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mltrack.importers.batches import Columns
-from mltrack.importers.iso_times import ns_of
 from mltrack.importers.logged_rows import LoggedItem
 from mltrack.importers.source import SourceError
+from mltrack.importers.times import ns_of
 from mltrack.importers.trackio.rows import METRICS, SYSTEM, Part, RunHeads
 
 if TYPE_CHECKING:

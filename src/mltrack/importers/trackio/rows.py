@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mltrack.importers.batches import Columns
-from mltrack.importers.logged_rows import INT64_MAX, LoggedItem
+from mltrack.importers.logged_rows import LoggedItem
 
-__all__ = ["METRICS", "SYSTEM", "Part", "ProjectFile", "RunHead", "RunHeads", "is_step"]
+__all__ = ["METRICS", "SYSTEM", "Part", "ProjectFile", "RunHead", "RunHeads"]
 
 METRICS, SYSTEM = "metrics", "system_metrics"
 """The two tables of rows."""
@@ -60,8 +60,3 @@ class ProjectFile(Protocol):
 
     def close(self) -> None:
         """Close it."""
-
-
-def is_step(value: object) -> bool:
-    """Whether a value is a step that a point can have."""
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= INT64_MAX

@@ -1,12 +1,14 @@
-"""Times in ISO 8601, as trackers write them in JSON."""
+"""Times as trackers write them in JSON: in ISO 8601, or in ms since the epoch."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from mltrack.importers.logged_rows import INT64_MAX
+from mltrack.importers.logged_rows import INT64_MAX, is_step
 
-__all__ = ["ns_of"]
+__all__ = ["NS_PER_MS", "ns_of", "ns_of_ms"]
+
+NS_PER_MS = 1_000_000
 
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
@@ -22,3 +24,8 @@ def ns_of(text: object) -> int:
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     found = (moment - _EPOCH) // _MICROSECOND * 1_000
     return found if abs(found) <= INT64_MAX else 0
+
+
+def ns_of_ms(value: object) -> int:
+    """A time in ms since the epoch in ns; 0 if it is none."""
+    return value * NS_PER_MS if is_step(value) and 0 < value <= INT64_MAX // NS_PER_MS else 0
