@@ -160,9 +160,11 @@ class Report:
 
 def differing(held: Sequence[Mapping[str, str]]) -> tuple[list[str], list[str]]:
     """Names of params, or tags, of runs: those in which the runs differ, and those that are equal in all; sorted."""
-    keys = sorted({key for one in held for key in one})
-    unequal = [key for key in keys if len({one.get(key) for one in held}) > 1]
-    return unequal, [key for key in keys if key not in unequal]
+    unequal: list[str] = []
+    equal: list[str] = []
+    for key in sorted({key for one in held for key in one}):
+        (unequal if len({one.get(key) for one in held}) > 1 else equal).append(key)
+    return unequal, equal
 
 
 def clipped(text: str, characters_max: int) -> str:
