@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import mltrack
+from mltrack.launch.log_file import log_name
 from mltrack.recording import current_store, fluent
 from mltrack.report.collect import Limits, collect_report
 from mltrack.report.html_page import as_html
@@ -117,6 +118,17 @@ def test_metrics_are_chosen_and_those_beyond_the_limit_are_named(tmp_path: Path,
     few = all_of(store, limits=Limits(curves_max=2, image_bytes_max=0))
     assert [chart.key for chart in few.charts] == ["loss"]
     assert [text.partition(":")[0] for text in few.left_out] == ["charts of 1 metric (val/loss)", "2 images"]
+
+
+def test_logs_beyond_the_limit_are_counted(tmp_path: Path) -> None:
+    current_store.set_store(tmp_path / ".mltrack")
+    with fluent.start_run() as run:
+        for number in range(101):
+            run.log_text(f"log {number}\n", log_name(number))
+    current_store.set_store(None)
+    report = all_of(Store.open(tmp_path / ".mltrack"))
+    assert [log.text for log in report.logs[::99]] == ["log 0", "log 99"]
+    assert report.left_out == ("1 log: name fewer runs",)
 
 
 def test_a_report_loads_nothing_and_its_policy_names_its_own_script(rich_report: Report) -> None:

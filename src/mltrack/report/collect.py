@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mltrack.diff.launches import read_launch_facts
 from mltrack.drawing.colours import looks_of
 from mltrack.drawing.curves import Chart, Curve, curve_of
 from mltrack.environment import NOTE_TAG
@@ -14,7 +15,7 @@ from mltrack.errors import CorruptionError, NotFoundError, UsageError
 from mltrack.report.facts import collect_facts, collect_sources
 from mltrack.report.logs import collect_logs
 from mltrack.report.media import Media, collect_media
-from mltrack.report.model import Report, ReportRun, SourceVersion, clipped
+from mltrack.report.model import LogEnd, Report, ReportRun, SourceVersion, clipped
 from mltrack.text.counting import plural
 
 if TYPE_CHECKING:
@@ -100,9 +101,13 @@ def collect_report(
     media = Media()
     if "media" not in without:
         media = collect_media(stored, limits.image_bytes_max, limits.text_characters_max, left_out)
+    launches = {run.run_id: read_launch_facts(run) for run in stored}
     sources: tuple[SourceVersion, ...] = ()
     if "source" not in without:
-        sources = collect_sources(store, stored, limits.diff_characters_max, left_out)
+        sources = collect_sources(store, launches, limits.diff_characters_max, left_out)
+    logs: tuple[LogEnd, ...] = ()
+    if "logs" not in without:
+        logs = collect_logs(stored, limits.log_lines_max, limits.log_characters_max, left_out)
     return Report(
         title or _title(runs),
         notes,
@@ -113,9 +118,9 @@ def collect_report(
         media.tables,
         media.words,
         media.bars,
-        () if "logs" in without else collect_logs(stored, limits.log_lines_max, limits.log_characters_max),
+        logs,
         sources,
-        () if "environment" in without else collect_facts(stored, limits.value_characters_max),
+        () if "environment" in without else collect_facts(launches, limits.value_characters_max),
         tuple(left_out),
     )
 

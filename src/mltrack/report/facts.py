@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mltrack.diff.launches import read_launch_facts
 from mltrack.report.model import Fact, SourceVersion, clipped
 from mltrack.text.counting import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from typing import Any
 
     from mltrack.diff.launches import Launch
     from mltrack.diff.sources import FileDiff
-    from mltrack.storage.runs.stored_run import StoredRun
     from mltrack.store import Store
 
 __all__ = ["collect_facts", "collect_sources"]
@@ -24,13 +22,13 @@ VERSIONS_MAX = 12
 """With more versions of the sources, the later ones are only counted."""
 
 
-def collect_facts(runs: Sequence[StoredRun], characters_max: int) -> tuple[Fact, ...]:
-    """The environment of each run, fact by fact, each of at most so many characters."""
+def collect_facts(launches: Mapping[str, Launch], characters_max: int) -> tuple[Fact, ...]:
+    """The environment of each run, by its id, fact by fact, each of at most so many characters."""
     found: dict[tuple[str, str], dict[str, str]] = {}
-    for run in runs:
-        for group, facts in _groups(read_launch_facts(run)).items():
+    for run_id, launch in launches.items():
+        for group, facts in _groups(launch).items():
             for name, value in facts.items():
-                found.setdefault((group, name), {})[run.run_id] = clipped(value, characters_max)
+                found.setdefault((group, name), {})[run_id] = clipped(value, characters_max)
     order = {"command": 0, "source": 1, "host": 2, "environment": 3, "packages": 4}
     ordered = sorted(found.items(), key=lambda item: (order[item[0][0]], item[0][1]))
     return tuple(Fact(group, name, values) for (group, name), values in ordered)
@@ -47,14 +45,13 @@ def _groups(launch: Launch) -> dict[str, dict[str, str]]:
 
 
 def collect_sources(
-    store: Store, runs: Sequence[StoredRun], characters_max: int, left_out: list[str]
+    store: Store, launches: Mapping[str, Launch], characters_max: int, left_out: list[str]
 ) -> tuple[SourceVersion, ...]:
     """The versions of the source files, the most used one first, and how each other one differs from it."""
     versions: dict[tuple[tuple[str, str], ...], list[str]] = {}
-    for run in runs:
-        recorded = read_launch_facts(run).files
-        if recorded is not None:
-            versions.setdefault(_version(recorded), []).append(run.run_id)
+    for run_id, launch in launches.items():
+        if launch.files is not None:
+            versions.setdefault(_version(launch.files), []).append(run_id)
     ordered = sorted(versions.items(), key=lambda item: -len(item[1]))
     if len(ordered) > VERSIONS_MAX:
         left_out.append(f"{plural(len(ordered) - VERSIONS_MAX, 'version')} of the sources: see mltrack diff")

@@ -10,6 +10,7 @@ from mltrack.launch.ansi import LineFilter
 from mltrack.launch.log_file import log_name
 from mltrack.launch.log_reader import last_lines, output_numbers, output_of
 from mltrack.report.model import LogEnd
+from mltrack.text.counting import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,14 +24,13 @@ LINE_CHARACTERS_MAX = 2_000
 LOGS_MAX = 100
 
 
-def collect_logs(runs: Sequence[StoredRun], lines: int, characters_max: int) -> tuple[LogEnd, ...]:
+def collect_logs(runs: Sequence[StoredRun], lines: int, characters_max: int, left_out: list[str]) -> tuple[LogEnd, ...]:
     """The last lines of each log of each run, as plain text; of many logs each has an equal share of the characters."""
-    found: list[LogEnd] = []
-    for run in runs:
-        for number in output_numbers(run):
-            end = _end(run, number, lines)
-            if end is not None and len(found) < LOGS_MAX:
-                found.append(end)
+    logs = [(run, number) for run in runs for number in output_numbers(run)]
+    if len(logs) > LOGS_MAX:
+        left_out.append(f"{plural(len(logs) - LOGS_MAX, 'log')}: name fewer runs")
+    ends = (_end(run, number, lines) for run, number in logs[:LOGS_MAX])
+    found = [end for end in ends if end is not None]
     share = characters_max // max(1, len(found))
     return tuple(log if len(log.text) <= share else replace(log, text=log.text[-share:], cut=True) for log in found)
 
