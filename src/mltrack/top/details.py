@@ -65,6 +65,7 @@ class LogTail:
         self._number = number
         self._read = 0
         self._kept = b""
+        self._text = ""
 
     def poll(self) -> bool:
         """Read on; whether there was anything new.
@@ -78,14 +79,17 @@ class LogTail:
         for piece in output_of(self._run, self._read, number=self._number):
             self._read += len(piece)
             self._kept = (self._kept + piece)[-LOG_BYTES_MAX:]
-        return self._read > before
+        if self._read == before:
+            return False
+        shown = OutputFilter()
+        lines = [line.rpartition(b"\r")[2] for line in self._kept.replace(b"\r\n", b"\n").split(b"\n")]
+        self._text = shown.feed(last_lines([b"\n".join(lines)], LOG_LINES_MAX)) + shown.close()
+        return True
 
     @property
     def text(self) -> str:
         """Its last lines, with their colours and without what else would steer a terminal; empty without any."""
-        shown = OutputFilter()
-        lines = [line.rpartition(b"\r")[2] for line in self._kept.replace(b"\r\n", b"\n").split(b"\n")]
-        return shown.feed(last_lines([b"\n".join(lines)], LOG_LINES_MAX)) + shown.close()
+        return self._text
 
 
 class ImageFile(NamedTuple):
