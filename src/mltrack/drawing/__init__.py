@@ -1,1 +1,1 @@
-"""Charts, sparklines and tables as HTML and SVG, from plain values: for reports and notebooks."""
+"""Charts, sparklines and tables as HTML, SVG and Braille, from plain values: for reports, notebooks and terminals."""

@@ -75,7 +75,7 @@ const mltrackCharts = (() => {
     }
 
     colour(line) {
-      const dark = matchMedia("(prefers-color-scheme: dark)").matches && !this.look.lightOnly;
+      const dark = matchMedia("(prefers-color-scheme: dark)").matches;
       const colours = dark ? this.look.palette.dark : this.look.palette.light;
       return colours[line.look % colours.length];
     }

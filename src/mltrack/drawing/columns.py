@@ -39,11 +39,6 @@ class Columns:
         found = int(np.searchsorted(self.at, column, "right")) - 1
         return None if found < 0 else (float(self.low[found]), float(self.last[found]), float(self.high[found]))
 
-    def mapped(self, function: np.ufunc) -> Columns:
-        """The same with all values changed by a function that rises."""
-        low, high, first, last = (function(each) for each in (self.low, self.high, self.first, self.last))
-        return Columns(self.count, self.at, low, high, first, last)
-
 
 _NOTHING = np.empty(0, np.float64)
 
