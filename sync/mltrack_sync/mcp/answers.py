@@ -108,7 +108,7 @@ def _head(run: RunRecord, columns: Sequence[str]) -> Answer:
         "run_id": info.run_id,
         "run_name": info.run_name,
         "experiment": info.experiment_name,
-        "status": "CRASHED" if info.crashed else info.status,
+        "status": info.shown_status,
         "live": info.live,
         "start_time": info.start_time,
         "end_time": info.end_time,
@@ -181,7 +181,9 @@ def compare_runs(store: Store, names: Sequence[str], baseline: str) -> Answer:
             {"metric": key, "values": values, "difference": [diff.difference for diff in diffs], "percent": percent}
         )
     answer = {
-        "runs": [{"run_id": run.run_id, "run_name": run.info.run_name, "status": run.info.status} for run in runs],
+        "runs": [
+            {"run_id": run.run_id, "run_name": run.info.run_name, "status": run.info.shown_status} for run in runs
+        ],
         "baseline": ids[0],
         "params_that_differ": {key: _clip_all(row) for key, row in params.items() if len(set(row)) > 1},
         "metrics": metrics,
@@ -214,7 +216,7 @@ def logs(store: Store, name: str, lines: int, part: int) -> Answer:
     run = store.run(name)
     text = last_lines(output_of(run, number=part), _within(lines, LINES_MAX, "lines")).decode(errors="replace")
     cut = max(0, len(text) - ANSWER_CHARACTERS_MAX // 4)
-    answer = {"run_id": run.run_id, "status": run.info.status, "text": text[cut:], "parts": output_numbers(run)}
+    answer = {"run_id": run.run_id, "status": run.info.shown_status, "text": text[cut:], "parts": output_numbers(run)}
     return answer | ({"left_out_characters": cut} if cut else {})
 
 

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mltrack.environment import COMMAND_TAG
 from mltrack.errors import NotFoundError, UsageError
 from mltrack.recording import current_store, fluent
 from mltrack.store import Store
 from mltrack_sync.mcp import answers
 from mltrack_sync.mcp.sampling import sample
-from tests.support.written_runs import write_run
+from tests.support.written_runs import START_MS, write_run
 
 
 def test_a_search_gives_chosen_columns_or_all(small_store: Store) -> None:
@@ -46,6 +47,18 @@ def test_runs_are_compared_with_a_baseline(small_store: Store) -> None:
     assert found["params_that_differ"]["lr"] == ["0.1", "0.1", "0.2"]
     with pytest.raises(UsageError, match="1 runs to compare"):
         answers.compare_runs(small_store, ["spirals-1"], "")
+
+
+def test_a_crashed_run_is_said_to_be_one_in_each_answer(empty_store: Store) -> None:
+    crashed = write_run(empty_store, name="crashed", tags={COMMAND_TAG: "train"}, start_ms=START_MS + 1)
+    (path,) = empty_store.layout.run(crashed).events.iterdir()
+    path.write_bytes(b"".join(line for line in path.read_bytes().splitlines(True) if b'"type":"end"' not in line))
+    other = write_run(empty_store, name="other")
+    heads = answers.search_runs(empty_store, "", [], [], [], 2)["runs"]
+    compared = answers.compare_runs(empty_store, [crashed, other], "")["runs"]
+    assert [run["status"] for run in heads] == [run["status"] for run in compared] == ["CRASHED", "FINISHED"]
+    assert answers.get_run(empty_store, crashed)["status"] == "CRASHED"
+    assert answers.logs(empty_store, crashed, 1, 0)["status"] == "CRASHED"
 
 
 def test_logs_sql_groups_and_experiments_are_answered(small_store: Store) -> None:
