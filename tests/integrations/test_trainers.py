@@ -54,6 +54,22 @@ callback = MltrackCallback(run_name="transformers")
 Trainer(BertForSequenceClassification(config), arguments, train_dataset=rows, callbacks=[callback]).train()
 """
 
+STOPPED = """
+import mltrack
+from types import SimpleNamespace
+from transformers import TrainerControl
+
+run = mltrack.start_run()
+mltrack.Store.open(".mltrack").stop_run(run.run_id, "enough")
+trainer = Trainer(BertForSequenceClassification(config), arguments, train_dataset=rows, callbacks=[MltrackCallback()])
+trainer.train()
+assert trainer.state.global_step == 1
+one_of_two = TrainerControl()
+MltrackCallback(run).on_step_end(SimpleNamespace(world_size=2), trainer.state, one_of_two)
+assert not one_of_two.should_training_stop  # the other one would wait for it
+run.end()
+"""
+
 KERAS = """
 import numpy as np
 import keras
@@ -101,6 +117,12 @@ def test_the_trainer_of_transformers_logs_losses_and_arguments(tmp_path: Path) -
     assert run.params["model.hidden_size"] == "16"
     assert run.metrics("loss").column("step").to_pylist() == [2, 4]
     assert run.summaries["train_runtime"].count == 1
+
+
+def test_a_trainer_on_one_process_ends_where_the_run_is_asked_to_stop(tmp_path: Path) -> None:
+    configured = TRANSFORMERS.partition("callback = ")[0]
+    run = trained(tmp_path, configured + STOPPED, "transformers", "accelerate")
+    assert run.summaries["train_runtime"].step == 1
 
 
 def test_keras_logs_epochs_and_batches_into_the_active_run(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ class MltrackCallback(TrainerCallback):  # type: ignore[misc]  # transformers ma
 
     It logs to ``run``, else to the active run, else to one that it starts with the training and ends with it. Of a
     training on several processes, the first one logs. Turn the Trainer's own integrations off by ``report_to="none"``.
-    Where a guard asks the run to stop, the training ends after the step.
+    Where a guard asks the run to stop, a training on one process ends after the step; of several, the others would wait
+    for the one that left: start these by ``mltrack run``, which ends them all.
     """
 
     def __init__(self, run: Run | None = None, *, run_name: str | None = None) -> None:
@@ -40,8 +41,8 @@ class MltrackCallback(TrainerCallback):  # type: ignore[misc]  # transformers ma
             self._holder.get().log_metrics(numbers(logs), step=state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """End the training, if the run is asked to stop."""
-        if self._holder.should_stop:
+        """End the training, if it is on one process and the run is asked to stop."""
+        if self._holder.should_stop and args.world_size == 1:
             control.should_training_stop = True
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
