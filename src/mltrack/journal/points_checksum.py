@@ -12,7 +12,18 @@ from mltrack.disk.filesystem import reading
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["points_checksum"]
+__all__ = ["points_checksum", "points_files"]
+
+
+def points_files(folder: Path, writer: str) -> list[Path]:
+    """A writer's files in the run's folder of points files, in order.
+
+    Raises:
+        OSError: the folder can't be read.
+    """
+    names = [name.split(".") for name in os.listdir(folder) if name.startswith(f"{writer}.")]
+    numbers = sorted(int(parts[1]) for parts in names if parts[1].isdecimal() and parts[2:] == ["points"])
+    return [folder / f"{writer}.{number}.points" for number in numbers]
 
 
 def points_checksum(folder: Path, writer: str, points: int) -> int | None:
@@ -26,11 +37,9 @@ def points_checksum(folder: Path, writer: str, points: int) -> int | None:
     Raises:
         OSError: a file can't be read.
     """
-    names = [name.split(".") for name in os.listdir(folder) if name.startswith(f"{writer}.")]
-    numbers = sorted(int(parts[1]) for parts in names if parts[1].isdecimal() and parts[2:] == ["points"])
     left, crc = points * RECORD_SIZE, 0
-    for number in numbers:
-        with reading(folder / f"{writer}.{number}.points") as file:
+    for path in points_files(folder, writer):
+        with reading(path) as file:
             file.seek(HEADER_SIZE)
             data = file.read(left)
         data = data[: len(data) - len(data) % RECORD_SIZE]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mltrack.disk.codec import HEADER_SIZE, RECORD_SIZE
 from mltrack.errors import NotFoundError, UsageError
 from mltrack.recording import current_store, fluent
 from mltrack.storage.check.check import check_store
@@ -58,6 +59,23 @@ def test_a_file_that_is_damaged_or_missing_comes_from_the_copy(
     assert check_store(store.path).sound
     kept = store.path / DAMAGED_FOLDER / "now" / name
     assert (kept.read_bytes() if kept.exists() else None) == harmed
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_bit_that_flipped_in_any_journal_of_a_writer_comes_from_the_copy(
+    store: Store, tmp_path: Path, number: int
+) -> None:
+    with fluent.start_run(run_name="two") as run:
+        for step in range(3_000):  # more than the first journal holds, and too few to be sealed
+            run.log_metric("loss", step, step)
+    shutil.copytree(run.folder.path, tmp_path / "copy" / "runs" / run.run_id)
+    (path,) = run.folder.points.glob(f"*.{number}.points")
+    before = path.read_bytes()
+    flip(path, HEADER_SIZE + RECORD_SIZE * 40 + 8)
+    assert not check_store(store.path).sound
+    assert str(path.relative_to(store.path)) in repaired(store, tmp_path / "copy").restored
+    assert path.read_bytes() == before
+    assert check_store(store.path).sound
 
 
 def test_an_older_copy_does_not_replace_lines_that_it_does_not_have(store: Store, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from mltrack.disk.line_types import EVENTS, SERIES
 from mltrack.disk.segment import segment_name
 from mltrack.disk.segment_reader import read_blocks, verify_segment
 from mltrack.errors import CorruptionError, InvalidPathError
-from mltrack.journal.points_checksum import points_checksum
+from mltrack.journal.points_checksum import points_checksum, points_files
 from mltrack.journal.reader import count_points, open_journals, segments_of
 from mltrack.journal.rich_series import SERIES_FOLDER, journals
 from mltrack.storage.check.report import FROM_A_COPY, LEFTOVER_ADVICE, is_old
@@ -256,8 +256,10 @@ class _RunCheck:
         if self._report.errors == errors and not sealed and writer.points_crc is not None and writer.closed_at:
             crc = points_checksum(self._folder.points, writer.name, writer.closed_at)
             if crc not in (None, writer.points_crc):  # None: it was sealed meanwhile
-                path = self._folder.points / f"{writer.name}.0.points"
-                self._error(path, "has points that are not as they were written: their checksum differs")
+                files = points_files(self._folder.points, writer.name)
+                one = "has" if len(files) == 1 else "or another file of its writer has"
+                for path in files:  # the checksum is of all of them, and a copy has to take the place of the right one
+                    self._error(path, f"{one} points that are not as they were written: their checksum differs")
 
     def _journal(self, journal: JournalFile, writer: _Writer, sealed: int) -> tuple[int, int]:
         """Check one journal; returns the range of seqs it covers."""
