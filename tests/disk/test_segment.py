@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mltrack.disk.segment import BLOCK_ROWS, PointColumns, segment_name, write_segment
-from mltrack.disk.segment_reader import read_blocks, read_metric, verify_segment
+from mltrack.disk.segment_reader import read_blocks, read_bounds, read_metric, verify_segment
 from mltrack.errors import CorruptionError
 
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
@@ -68,6 +68,29 @@ def test_any_points_are_read_back_bit_for_bit(
         )
         assert list(found) == wanted
     assert read_metric(path, "no such").num_rows == 0
+
+
+def test_the_bounds_of_a_metric_are_those_of_its_points_with_and_without_a_footer_that_tells(tmp_path: Path) -> None:
+    count = 70_000  # more than two row groups of m0; the third has m1, too
+    for odd in ([], [np.nan], [np.inf, -np.inf], [np.nan] * 40_000):
+        both = some(count + 9, metrics=1)
+        both.codes[count:] = 1
+        both.values[: len(odd)] = odd
+        path = tmp_path / f"{len(odd)}.parquet"
+        write_segment(path, [PointColumns(["m0", "m1"], both.codes, both.seqs, both.steps, both.times, both.values)])
+        for code, key in enumerate(("m0", "m1")):
+            mine, found = both.take(both.codes == code), read_bounds(path, key)
+            finite = mine.values[np.isfinite(mine.values)]
+            assert sum(one.points for one in found) == len(mine)
+            assert (min(one.step_min for one in found), max(one.step_max for one in found)) == tuple(
+                mine.steps[[0, -1]]
+            )
+            assert (min(one.time_min for one in found), max(one.time_max for one in found)) == tuple(
+                mine.times[[0, -1]]
+            )
+            assert np.nanmin([one.value_min for one in found]) == finite.min()
+            assert np.nanmax([one.value_max for one in found]) == finite.max()
+        assert read_bounds(path, "no such") == []
 
 
 @pytest.mark.slow

@@ -182,6 +182,16 @@ def test_a_run_whose_writer_died_without_an_end_has_crashed(tmp_path: Path) -> N
     assert (info.status, info.crashed, info.live, info.end_time) == ("FAILED", True, False, 7)
 
 
+def test_an_episode_begins_when_a_run_is_opened_that_no_other_process_has_open(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path)
+    write(folder, "a" * 16, START, *[{"type": "tag", "key": "t", "value": "v"}] * 50, END, CLOSE, opened=100)
+    write(folder, "b" * 16, CLOSE, opened=120, role="resume")  # joined it
+    write(folder, "c" * 16, CLOSE, opened=300, role="edit")
+    assert state_of(folder).episode == 100
+    write(folder, "d" * 16, CLOSE, opened=500, role="resume")
+    assert state_of(folder).episode == 500
+
+
 def test_an_open_run_is_running_and_later_crashed_or_ended(tmp_path: Path) -> None:
     folder = run_folder(tmp_path)
     journal = EventJournal(folder.events, "a" * 16)
