@@ -102,6 +102,24 @@ def test_a_copy_that_is_damaged_too_is_not_taken(store: Store, tmp_path: Path) -
     assert path.read_bytes() == harmed
 
 
+def test_a_copy_with_fewer_points_is_not_taken_though_nothing_is_wrong_with_it(store: Store, tmp_path: Path) -> None:
+    with fluent.start_run(run_name="killed") as run:
+        for step in range(100):
+            run.log_metric("loss", step, step)
+    (events,), (path,) = run.folder.events.iterdir(), run.folder.points.iterdir()
+    events.write_bytes(b"".join(events.read_bytes().splitlines(keepends=True)[:-2]))  # how it ended
+    theirs = tmp_path / "copy" / "runs" / run.run_id
+    shutil.copytree(run.folder.path, theirs)
+    with (theirs / "points" / path.name).open("r+b") as file:
+        file.seek(HEADER_SIZE + RECORD_SIZE * 50)
+        file.write(bytes(RECORD_SIZE * 50))
+    flip(path, HEADER_SIZE + RECORD_SIZE * 90 - 1)  # a commit mark
+    harmed = path.read_bytes()
+    assert (check_store(store.path).errors, check_store(tmp_path / "copy").errors) == (1, 0)
+    assert "less could be read" in next(iter(repaired(store, tmp_path / "copy").not_restored.values()))
+    assert path.read_bytes() == harmed
+
+
 def test_a_link_in_the_copy_is_not_followed(store: Store, tmp_path: Path) -> None:
     path = only_file(store, "artifacts/model/weights.txt")
     theirs = tmp_path / "copy" / path.relative_to(store.path)
