@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow.genai.label_schemas import InputCategorical, LabelSchemaType
+from mlflow.store.tracking.rest_store import RestStore
+from mlflow.utils.rest_utils import MlflowHostCreds
 
 from mltrack.mlflow_plugin.tables_reader import read_records, read_tables
 from mltrack.mlflow_plugin.tracking import TrackingStore
@@ -16,7 +19,11 @@ from mltrack_sync import Remote, Selection, push
 from mltrack_sync.engine.pull import pull
 from mltrack_sync.errors import RemoteUnavailableError
 from mltrack_sync.http.retry import RetryPolicy
+from mltrack_sync.http.transport import Transport
+from mltrack_sync.mlflow.api.tables import TablesClient
+from mltrack_sync.mlflow.provider import MlflowWorkspace
 from mltrack_sync.remotes.config import Remotes
+from mltrack_sync.remotes.ledgers import ledger_path
 from tests.support.proxy import Fault, FaultyProxy, LoseAnswer, Seen
 from tests.support.server import MlflowServer
 
@@ -29,12 +36,14 @@ def mine(experiment: str) -> Selection:
     return Selection(experiments=(experiment,))
 
 
+def client_of(server: MlflowServer) -> RestStore:
+    """MLflow's own client of the server."""
+    return RestStore(lambda: MlflowHostCreds(server.url))
+
+
 def fill(server: MlflowServer, experiment: str) -> str:
     """One of each on the server; returns the experiment's id there."""
-    from mlflow.store.tracking.rest_store import RestStore
-    from mlflow.utils.rest_utils import MlflowHostCreds
-
-    rest = RestStore(lambda: MlflowHostCreds(server.url))
+    rest = client_of(server)
     home = rest.create_experiment(experiment, None, [])
     dataset = rest.create_dataset(f"questions of {experiment}", tags={"team": "a"}, experiment_ids=[home])
     rest.upsert_dataset_records(dataset.dataset_id, [{"inputs": {"q": n}, "tags": {"n": str(n)}} for n in range(300)])
@@ -133,3 +142,40 @@ def test_what_was_pushed_from_here_is_found_again(
     found = read_tables(store)
     assert (len(found.datasets), [len(each.versions) for each in found.scorers]) == (1, [1])
     assert push(store, remote).evaluation_items == 0
+
+
+@pytest.mark.slow
+def test_what_was_pulled_is_found_on_its_server_without_a_ledger(
+    other: Store, server: MlflowServer, experiment: str, mine: Selection
+) -> None:
+    home, rest = fill(server, experiment), client_of(server)
+    lab = Remotes(other).add("lab", server.url)
+    pull(other, lab, selection=mine)
+    ledger_path(other, lab).unlink()
+    assert push(other, lab).evaluation_items == 3
+    assert len(rest.search_datasets(experiment_ids=[home])) == 1
+    assert len(rest.list_scorer_versions(home, "short")) == 2
+
+
+@pytest.mark.slow
+def test_what_was_changed_on_both_sides_before_a_pull_goes_with_the_next_push(
+    store: Store, remote: Remote, server: MlflowServer, experiment: str, mine: Selection
+) -> None:
+    tracking, rest = TrackingStore(f"mltrack://{store.path}"), client_of(server)
+    home = str(tracking.get_experiment_by_name(experiment).experiment_id)
+    here = tracking.create_dataset("questions", tags={"team": "a"}, experiment_ids=[home]).dataset_id
+    tracking.register_scorer(home, "short", json.dumps({**JUDGE, "description": "first"}))
+    push(store, remote)
+    there = str(rest.get_experiment_by_name(experiment).experiment_id)
+    dataset = rest.search_datasets(experiment_ids=[there])[0].dataset_id
+    for side, place, known, words in ((tracking, home, here, "ours"), (rest, there, dataset, "theirs")):
+        side.upsert_dataset_records(known, [{"inputs": {"q": words}}])
+        side.register_scorer(place, "short", json.dumps({**JUDGE, "description": words}))
+    pull(store, remote, selection=mine)
+    assert sorted(row["inputs"]["q"] for row in read_records(store, here)) == ["ours", "theirs"]
+    push(store, remote)
+    client = TablesClient(Transport(MlflowWorkspace(server.url, environ={}), policy=RetryPolicy(), connections_max=1))
+    with contextlib.closing(client.transport):
+        records = [row["inputs"]["q"] for page in client.records(dataset) for row in page]
+        versions = [json.loads(text)["description"] for text in client.scorer_versions(there, "short")]
+    assert (sorted(records), versions) == (["ours", "theirs"], ["first", "theirs", "ours"])

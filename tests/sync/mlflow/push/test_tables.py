@@ -17,6 +17,7 @@ from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.http.transport import Transport
 from mltrack_sync.mlflow.api.tables import TablesClient
 from mltrack_sync.mlflow.provider import MlflowWorkspace
+from mltrack_sync.mlflow.push.tables import RECORDS_BYTES_MAX, RECORDS_MAX, _batches
 from mltrack_sync.status import status_of
 from tests.support.fake_mlflow import FakeMlflow
 from tests.support.killing import killed_at_requests
@@ -201,3 +202,10 @@ def test_a_file_that_is_not_a_database_keeps_nothing_else_from_going(
     report = push(store, remote)
     assert report.runs == 1
     assert any("mlflow.db can't be read" in words for words in report.problems)
+
+
+def test_a_request_has_so_many_records_and_bytes_at_most_or_one_long_record() -> None:
+    small, long = {"inputs": {"q": 1}}, {"inputs": {"q": "x" * (RECORDS_BYTES_MAX * 2 // 3)}}
+    assert [len(batch) for batch in _batches([small] * (RECORDS_MAX + 1))] == [RECORDS_MAX, 1]
+    assert [len(batch) for batch in _batches([small, long, long, small])] == [2, 2]
+    assert list(_batches([])) == []
