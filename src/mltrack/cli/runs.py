@@ -211,7 +211,7 @@ def ls(
 
 
 def _chosen_columns(store: Store, given: list[str], *, remembered: bool) -> list[str] | None:
-    """The columns to show: those given, which are remembered, else those remembered where that is asked for.
+    """The columns to show: those given, else those of the last time; ``remembered`` says if it is for a person.
 
     Remembered are a person's columns: what a script reads in a pipe does not depend on what was shown before.
     """
@@ -220,7 +220,7 @@ def _chosen_columns(store: Store, given: list[str], *, remembered: bool) -> list
         memory.put(store.store_id, None)
         return None
     if given:
-        if is_terminal() and memory.get(store.store_id) != given and memory.put(store.store_id, given):
+        if remembered and memory.get(store.store_id) != given and memory.put(store.store_id, given):
             note("these columns are remembered for this store; to forget them: mltrack ls --columns default")
         return given
     return memory.get(store.store_id) if remembered else None
