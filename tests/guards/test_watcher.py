@@ -18,15 +18,17 @@ import pytest
 
 from mltrack.entities import Alert
 from mltrack.errors import UsageError
-from mltrack.guards.actions import facts_of, is_undone, post
+from mltrack.guards.actions import OUTPUT_CHARACTERS_MAX, facts_of, is_undone, post, run_command
 from mltrack.guards.process import GuardProcess
 from mltrack.guards.rules import Guard, as_guards
 from mltrack.guards.watcher import RunWatch, StoreWatch, ask
 from mltrack.recording import current_store, fluent
 from mltrack.recording.run import Run
 from mltrack.storage.runs.alerts import append_alert
+from mltrack.storage.runs.edit import set_tag
 from mltrack.storage.runs.stop_file import is_stop_requested, stop_reason
 from mltrack.store import Store
+from mltrack.text.redaction import remember
 from tests.support import ROOT
 from tests.support.pages import blocks
 from tests.support.raw_server import answer, raw_server
@@ -172,6 +174,14 @@ def test_a_command_gets_the_alert_and_its_outcome_is_recorded(run: Run, tmp_path
     assert json.loads(seen[2:])["run_id"] == run.run_id
 
 
+def test_a_secret_that_a_command_prints_is_not_recorded_not_even_its_end(run: Run) -> None:
+    secret = "Qx7-secret-of-the-command-9Zk"
+    remember(secret)
+    command = ("sh", "-c", f"printf '{secret} %0{OUTPUT_CHARACTERS_MAX - 10}d' 0; exit 3")
+    facts = facts_of(Alert("1", "nan", "loss is NaN", "found", 0, 0), run.info)
+    assert "9Zk" not in run_command(command, facts, run.store_folder)
+
+
 def test_a_webhook_is_called_again_until_it_answers(run: Run) -> None:
     with raw_server(lambda connection, request: connection.sendall(answer())) as server:
         run.log_metric("loss", math.nan)
@@ -281,6 +291,9 @@ def test_a_store_is_watched_for_runs_that_start_and_not_for_those_that_have_ende
     )
     watch.look()
     assert watch.watched == []
+    set_tag(store.layout, old.run_id, "seen", "yes")  # which leaves a mark, as a start does
+    watch.look()
+    assert watch.watched == [] and alerts == []
     with fluent.start_run() as run:
         run.log_metric("loss", 1.0)
         watch.look()

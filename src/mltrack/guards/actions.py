@@ -146,8 +146,8 @@ def run_command(command: tuple[str, ...], facts: dict[str, Any], store: Path) ->
         return hide(f"failed: {command[0]}: {words}")
     if not done.returncode:
         return DONE
-    said = done.stdout.decode(errors="replace").strip()[-OUTPUT_CHARACTERS_MAX:]
-    return hide(f"failed: exit code {done.returncode}{f': {said}' if said else ''}")
+    said = hide(done.stdout.decode(errors="replace").strip())[-OUTPUT_CHARACTERS_MAX:]
+    return f"failed: exit code {done.returncode}{f': {said}' if said else ''}"
 
 
 @dataclass(frozen=True, slots=True)
