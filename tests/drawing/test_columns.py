@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -69,6 +70,12 @@ def test_a_curve_has_no_gap_between_its_first_and_last_column(values: list[float
     curve = columns_of_points(np.arange(len(values), dtype=float), np.array(values), 0.0, len(values) - 1.0, width * 2)
     rows = drawn(curve, width, height)
     assert all(any(row[at] != " " for row in rows) for at in range(width))
+
+
+@pytest.mark.parametrize("values", [[0.0, 9.0], [9.0, 0.0]])
+def test_a_curve_has_no_gap_where_it_is_steep(values: list[float]) -> None:
+    curve = columns_of_points(np.array([0.0, 1.0]), np.array(values), 0.0, 1.0, 2)
+    assert all(row.strip() for row in drawn(curve, 1, 6))
 
 
 def test_what_is_drawn_later_is_on_top_and_keeps_the_dots_below() -> None:

@@ -104,6 +104,7 @@ def test_peaks_are_kept_and_the_share_of_a_curve_shrinks_with_their_number(tmp_p
 
 def test_runs_of_one_name_have_other_labels_and_params_that_differ_are_shown(rich_report: Report) -> None:
     labels = [run.label for run in rich_report.runs]
+    assert len({run.look for run in rich_report.runs}) == 2
     assert len(set(labels)) == 2 and all(label.startswith("twins ") for label in labels)
     page = as_html(rich_report)
     assert "1 param equal in all runs" in page

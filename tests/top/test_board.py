@@ -12,6 +12,7 @@ from mltrack.store import Store
 from mltrack.top.board import Board
 from mltrack.top.grid import Grid
 from mltrack.top.poller import ENDED, LOAD_S, Poller, Wanted
+from mltrack.top.reading import OPEN_MAX
 from mltrack.top.settings import Settings
 from tests.support.written_runs import write_run
 
@@ -77,6 +78,17 @@ def test_a_zoom_into_many_points_reads_them(tmp_path: Path) -> None:
     assert board.poll(["loss"])
     assert board.lines_of("loss")[0].curve.bounds is None
     assert not board.poll(["loss"])
+
+
+def test_of_many_runs_some_are_kept_open(board: Board, empty_store: Store) -> None:
+    for number in range(OPEN_MAX):
+        write_run(empty_store, name=f"more-{number}")
+    board.load()
+    for row in board.tree.rows()[1:]:
+        board.selected = row.key
+        board.poll(())
+    assert len(board.reader._open) == OPEN_MAX
+    assert list(board.reader._open)[-1] == board.selected
 
 
 def test_a_filter_that_is_wrong_is_said_and_the_runs_stay(board: Board) -> None:

@@ -83,6 +83,16 @@ def test_a_long_answer_is_cut_and_says_so(empty_store: Store) -> None:
     assert found["metrics"]["loss"]["value"] == "NaN"
 
 
+def test_of_a_long_log_the_end_is_given(empty_store: Store) -> None:
+    current_store.set_store(empty_store.path)
+    with fluent.start_run(run_name="long") as run:
+        run.log_text("x" * answers.ANSWER_CHARACTERS_MAX + "end\n", "user_logs/std_log.txt")
+    found = answers.logs(empty_store, "long", 1, 0)
+    assert found["text"].endswith("xend\n")
+    assert len(found["text"]) + found["left_out_characters"] == answers.ANSWER_CHARACTERS_MAX + 4
+    assert found["left_out_characters"] > 0
+
+
 def test_a_history_shows_spikes_and_is_not_longer_than_asked(empty_store: Store) -> None:
     values = [1.0] * 5_000
     values[1_234] = 99.0
