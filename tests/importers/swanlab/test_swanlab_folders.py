@@ -144,6 +144,16 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
     assert any("weights.bin, a link that leads elsewhere" in words for words in findings.omissions)
 
 
+def test_a_config_that_is_a_link_is_not_read(tmp_path: Path) -> None:
+    source = unpack(tmp_path)
+    (tmp_path / "elsewhere.yaml").write_text("secret: 1\n")
+    config = log_of(source, "first").parent / "files" / "config.yaml"
+    config.unlink()
+    config.symlink_to(tmp_path / "elsewhere.yaml")
+    runs, _ = runs_of(source)
+    assert "secret" not in runs["first"].params
+
+
 def test_a_config_that_unfolds_to_millions_of_values_is_named(tmp_path: Path) -> None:
     source = unpack(tmp_path)
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
