@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -114,6 +115,12 @@ def test_artifacts_that_are_elsewhere_are_counted_and_never_read(tmp_path: Path)
     runs, findings = runs_of(session)
     assert not any(name.startswith("artifacts/") for name in contents(runs["second"]))
     assert findings.omissions == ("5 artifacts that are not in the session",)
+
+
+def test_a_zip_file_and_a_folder_of_one_session_are_one_run(tmp_path: Path) -> None:
+    source = unpack(tmp_path)
+    shutil.make_archive(str(folder_of(source)), "zip", folder_of(source))
+    assert sorted(run.name for run in ClearmlImporter().open(source, Findings()).runs()) == ["first", "second"]
 
 
 def test_events_of_other_tasks_are_left_and_those_of_unknown_types_are_counted(tmp_path: Path) -> None:

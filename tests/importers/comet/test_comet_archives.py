@@ -193,6 +193,13 @@ def test_a_message_of_more_than_a_line_can_have_or_of_another_sort_is_named(tmp_
     assert [problem.rpartition("line ")[2][:2] for problem in findings.problems] == ["1:", "3:", "4:", "5:"]
 
 
+def test_a_number_without_a_step_has_that_of_the_number_before_it(tmp_path: Path) -> None:
+    lines = [message("x", 1.0, 7), message("y", 2.0, None), message("x", 3.0, 8), message("x", 4.0, None)]
+    runs, _ = runs_of(written(tmp_path, *lines))
+    found = {key: [step for step, _, _ in rows] for key, rows in points_of(runs["a" * 32]).items()}
+    assert found == {"x": [7, 8, 8], "y": [7]}
+
+
 def test_other_zip_files_are_not_archives(tmp_path: Path) -> None:
     write_archive(tmp_path / "other.zip", {"experiment.json": b"{}"})
     (tmp_path / "no.zip").write_bytes(b"PK\x03\x04")
