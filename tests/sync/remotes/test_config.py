@@ -106,6 +106,15 @@ def test_a_name_means_one_url(store: Store) -> None:
         remotes.add("../x", "http://h")
 
 
+def test_a_misspelled_remote_is_answered_with_the_one_that_may_be_meant(store: Store) -> None:
+    remotes = Remotes(store)
+    remotes.add("lab", "http://127.0.0.1:5000")
+    for name, hint in (("lba", "did you mean lab? Known: lab. Add one: "), ("cluster", "known: lab. Add one: ")):
+        with pytest.raises(NotFoundError) as refused:
+            remotes.get(name)
+        assert refused.value.hint.startswith(hint)
+
+
 @pytest.mark.parametrize(
     "url", ["http://me:s3cret@h:1", "http://s3cret@h", "https://h/p?auth=s3cret", "https://h/p?sig=s3cret#f"]
 )
