@@ -78,22 +78,22 @@ def part_pass(store: str, lake: str) -> None:
 
 
 def part_series(store: str, lake: str) -> None:
-    """Seconds from the import of the reader to the points of one metric of a run."""
-    started = time.perf_counter()
+    """Seconds from the import of the reader to the points of one metric of a run, and of processor time."""
+    started, worked = time.perf_counter(), time.process_time()
     with mltrack.Lake(f"delta:{lake}") as reader:
         rows = reader.run("noise").metrics("long").num_rows
-    print(time.perf_counter() - started, rows)
+    print(time.perf_counter() - started, time.process_time() - worked, rows)
 
 
 def part_leaderboard(store: str, lake: str) -> None:
-    """Seconds from the import of the reader to the best ten runs."""
-    started = time.perf_counter()
+    """Seconds from the import of the reader to the best ten runs, and of processor time."""
+    started, worked = time.perf_counter(), time.process_time()
     with mltrack.Lake(f"delta:{lake}") as reader:
         found = reader.sql(
             "SELECT run_name, value FROM latest_metrics JOIN runs USING (run_id) WHERE key = 'metric_3'"
             " ORDER BY value DESC LIMIT 10"
         )
-    print(time.perf_counter() - started, found.num_rows)
+    print(time.perf_counter() - started, time.process_time() - worked, found.num_rows)
 
 
 def part_naive(store: str, lake: str) -> None:
@@ -127,7 +127,7 @@ def pushes(points: int, peers: bool) -> None:
             found = measured("push", folder / "store", folder / "lake")
             best = min(best, found)
             size = folder_bytes(folder / "lake" / "points") / found[1]
-            series = measured("series", folder / "store", folder / "lake")[0]
+            series = min(measured("series", folder / "store", folder / "lake") for _ in range(3))
             if peers:
                 naive = measured("naive", folder / "store", folder / "naive")
                 plain = folder_bytes(folder / "naive") / naive[1]
@@ -135,7 +135,7 @@ def pushes(points: int, peers: bool) -> None:
     row("push of one run", f"{best[1]:,.0f} points", f"{rate:,.0f}/s", verdict=rate >= RATE_MIN)
     row("bytes a point in the lake", f"{size:.2f}", verdict=size <= BYTES_MAX)
     row("memory", f"{best[2]:.0f} MB", verdict=best[2] < MEMORY_MB_MAX)
-    row("a series of a million points, cold", f"{series:.2f} s", verdict=series < ASK_S_MAX)
+    row("a series of a million points, cold", _seconds(series), verdict=series[0] < ASK_S_MAX)
     if peers:
         row("write_deltalake a run", f"{naive[1] / naive[0]:,.0f}/s", f"{plain:.2f} bytes", f"{naive[2]:.0f} MB")
         row("MLflow's server (bench_sync.py)", f"{MLFLOW_POINTS_PER_S:,}/s")
@@ -146,8 +146,8 @@ def searches(runs: int, peers: bool) -> None:
         many_runs(folder / "store", runs)
         found = measured("push", folder / "store", folder / "lake")
         row(f"push of {runs:,} small runs", f"{found[0]:.1f} s", f"{found[2]:.0f} MB")
-        board = measured("leaderboard", folder / "store", folder / "lake")[0]
-        row(f"leaderboard over {runs:,} runs, cold", f"{board:.2f} s", verdict=board < ASK_S_MAX)
+        board = min(measured("leaderboard", folder / "store", folder / "lake") for _ in range(3))
+        row(f"leaderboard over {runs:,} runs, cold", _seconds(board), verdict=board[0] < ASK_S_MAX)
         idle = min(measured("pass", folder / "store", folder / "lake")[0] for _ in range(3))
         row("a pass that finds nothing new", f"{idle:.2f} s", verdict=idle < PASS_S_MAX)
         if peers:
@@ -155,6 +155,10 @@ def searches(runs: int, peers: bool) -> None:
             shutil.copytree(folder / "store", few, ignore=lambda at, names: names[300:] if at.endswith("runs") else [])
             naive = measured("naive", few, folder / "naive")
             row("write_deltalake a run, 300 runs", f"{naive[0]:.1f} s", f"{naive[0] / 300 * runs:,.0f} s for {runs:,}")
+
+
+def _seconds(found: list[float]) -> str:
+    return f"{found[0]:.2f} s ({found[1]:.2f} s CPU)"
 
 
 def main() -> None:

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
-
-from mltrack.disk.arrow_columns import array_column
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -25,22 +22,12 @@ _NUMBERS = ("step", "time_ns")
 """Searched, though files are not sorted by them."""
 
 
-def bounded_dataset(table: DeltaTable, spec: TableSpec, only: str) -> ds.Dataset:
-    """The rows of a table.
-
-    Args:
-        table: The table.
-        spec: Its columns.
-        only: A predicate in SQL: files whose rows can't pass it are left out.
-    """
+def bounded_dataset(table: DeltaTable, spec: TableSpec) -> ds.Dataset:
+    """The rows of a table with these columns."""
     import pyarrow.dataset as ds
 
     empty = table.to_pyarrow_dataset(file_pruning_predicate="store_id = ''")  # has the schema and the file system
     actions = pa.table(table.get_add_actions(flatten=True))
-    if only:
-        wanted = {uri.rpartition("/")[2] for uri in table.file_uris(file_pruning_predicate=only)}
-        names = [path.rpartition("/")[2] for path in actions.column("path").to_pylist()]
-        actions = actions.filter(array_column(np.array([name in wanted for name in names]), pa.bool_()))
     if not actions.num_rows or not isinstance(empty, ds.FileSystemDataset):
         return empty
     fragments = [

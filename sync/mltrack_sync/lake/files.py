@@ -138,8 +138,11 @@ class FolderFiles:
 
     def open(self, path: str) -> IO[bytes]:
         """A file for reading."""
+        import pyarrow as pa
+
         with lake_errors(str(self.root)):
-            return (self.root / path).open("rb")
+            stream: IO[bytes] = pa.OSFile(str(self.root / path))
+            return stream
 
     def sizes(self, folder: str) -> dict[str, int]:
         """The files below a folder."""

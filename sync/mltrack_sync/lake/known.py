@@ -14,7 +14,7 @@ from mltrack.errors import NotFoundError
 from mltrack_sync.lake.blobs import BLOBS
 from mltrack_sync.lake.layout import TABLES, month_of, shard_of
 from mltrack_sync.lake.pending import LOGS
-from mltrack_sync.lake.scan import LakeScan, one_of
+from mltrack_sync.lake.scan import LakeScan
 from mltrack_sync.ledger.ledger import RunEntry
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def find_known_runs(
 
 def _latest_rows(scan: LakeScan, store_id: str, run_ids: Iterable[str]) -> dict[str, Row]:
     """By run that any store sent: the last row of this store without its revision, or () where it has none."""
-    found = scan.rows("runs", where=one_of("run_id", run_ids))
+    found = scan.rows("runs", where={"run_id": set(run_ids)})
     held: dict[str, tuple[int, Row]] = {}
     names = TABLES["runs"].schema.names
     columns = [
@@ -161,10 +161,9 @@ def ranges_in(
     scan: LakeScan, table: str, run_ids: Sequence[str], partitions: set[tuple[str, str]] | None
 ) -> list[Range]:
     """Which of each writer's events or points the lake has."""
-    where = one_of("run_id", run_ids)
+    where = {"run_id": set(run_ids)}
     if partitions is not None:
-        where = one_of("month", {month for month, _ in partitions}) & where
-        where = one_of("shard", {shard for _, shard in partitions}) & where
+        where["month"], where["shard"] = ({pair[at] for pair in partitions} for at in (0, 1))
     with duckdb.connect(":memory:") as con:
         con.execute("CREATE TABLE found (run_id VARCHAR, writer VARCHAR, low BIGINT, high BIGINT, n BIGINT)")
         for batch in scan.batches(table, ["run_id", "writer", "seq"], where):
@@ -182,7 +181,7 @@ def ranges_in(
 
 def _files(scan: LakeScan, run_ids: Sequence[str]) -> list[tuple[str, str, str]]:
     """The artifacts and own files of runs whose contents the lake has."""
-    where = one_of("run_id", run_ids)
+    where = {"run_id": set(run_ids)}
     held = {path.rpartition("/")[2]: size for path, size in scan.tables.files.sizes(BLOBS).items()}
     columns = ["run_id", "path", "size", "sha256", "deleted", "time_ns", "writer", "seq"]
     facts = zip(*(scan.rows("artifacts", columns, where).column(name).to_pylist() for name in columns), strict=True)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from mltrack_sync.lake.layout import TABLES
-from mltrack_sync.lake.scan import one_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -43,9 +42,9 @@ def latest_rows(
     Raises:
         RemoteError: the lake can't be read.
     """
-    where = one_of("store_id", [store_id])
+    where = {"store_id": {store_id}}
     if values is not None:
-        where = where & one_of(column, values)
+        where[column] = set(values)
     found = scan.rows(table, where=where)
     latest: dict[Row, Row] = {}
     for row in zip(*(_values(found.column(name)) for name in TABLES[table].schema.names), strict=True):

@@ -16,11 +16,9 @@ import numpy as np
 from mltrack.disk.arrow_columns import column_array
 from mltrack.disk.segment import BLOCK_ROWS, write_segment
 from mltrack_sync.lake.blobs import blob_path
-from mltrack_sync.lake.failures import lake_errors
 from mltrack_sync.lake.known import positions_in
 from mltrack_sync.lake.layout import month_of, shard_of
 from mltrack_sync.lake.rewinds import as_points
-from mltrack_sync.lake.scan import one_of
 from mltrack_sync.lake.series import partition_of
 from mltrack_sync.stores.file_marks import MARK_BYTES
 from mltrack_sync.stores.transfer import PIECE_BYTES_MAX, FileKind, FileState, Piece, UnitSnapshot, entries_of
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
 
     from mltrack.disk.segment import PointColumns
     from mltrack.entities import Artifact, RunInfo
+    from mltrack_sync.lake.data_files import Where
     from mltrack_sync.lake.scan import LakeScan
     from mltrack_sync.stores.transfer import Need
 
@@ -95,8 +94,8 @@ class RunFiles:
 
     # --- its files ---
 
-    def _where(self) -> Any:
-        return one_of("run_id", [self.info.run_id])
+    def _where(self) -> Where:
+        return {"run_id": [self.info.run_id]}
 
     def _read_logs(self) -> None:
         rows = self.scan.rows("events", ["writer", "seq", "line"], self._where()).sort_by(
@@ -155,14 +154,8 @@ class RunFiles:
                 yield points.take(slice(at, at + BLOCK_ROWS))
 
     def _points(self, writer: str, start: int, end: int) -> PointColumns:
-        import pyarrow.dataset as ds
-
-        seq = ds.field("seq")
-        where = self._where() & one_of("writer", [writer]) & (seq >= start) & (seq < end)
-        found = self.scan.dataset("points", partition_of(self.info))
-        assert found is not None
-        with lake_errors(self.scan.tables.place.uri):
-            table = found.to_table(columns=["metric", "seq", "step", "time_ns", "value"], filter=where)
+        where: Where = {**partition_of(self.info), "writer": [writer], "seq": range(start, end)}
+        table = self.scan.rows("points", ["metric", "seq", "step", "time_ns", "value"], where)
         _, index = np.unique(column_array(table.column("seq"), np.int64), return_index=True)
         return as_points(table).take(index)
 

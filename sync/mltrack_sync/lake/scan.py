@@ -3,35 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from mltrack.disk.arrow_columns import text_column, value_column
-from mltrack_sync.lake.bounds import bounded_dataset
+from mltrack_sync.lake.data_files import DataFiles, empty_rows
 from mltrack_sync.lake.failures import ForeignLakeError, lake_errors
 from mltrack_sync.lake.layout import TABLES
 from mltrack_sync.lake.rewinds import REWIND_COLUMNS, Rules, rules_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from deltalake import DeltaTable
     from pyarrow import dataset as ds
 
+    from mltrack_sync.lake.data_files import Where
     from mltrack_sync.lake.tables import LakeTables
 
-__all__ = ["LakeScan", "one_of"]
+__all__ = ["LakeScan"]
 
 
-def one_of(column: str, values: Iterable[str]) -> ds.Expression:
-    """The filter for rows that have one of these texts in a column."""
-    import pyarrow.dataset as ds
-
-    texts = sorted(values)
-    if len(texts) == 1:  # by which row groups are left out, too
-        return ds.field(column) == texts[0]
-    return ds.field(column).isin(text_column(texts))
+MAPPED_VERSION, READER_VERSION_MAX = 2, 3
+"""Of Delta's readers: the one in which columns have other names in files, and the one that lists what it needs."""
 
 
 @dataclass(slots=True)
@@ -39,7 +33,7 @@ class LakeScan:
     """The tables of a lake as they were when they were first read."""
 
     tables: LakeTables
-    _datasets: dict[str, Any] = field(default_factory=dict)
+    _files: dict[str, DataFiles | None] = field(default_factory=dict)
     _loaded: dict[str, DeltaTable | None] = field(default_factory=dict)
     _rules: Rules | None = None
 
@@ -53,23 +47,36 @@ class LakeScan:
             self._loaded[name] = self.tables.load(name)
         return self._loaded[name]
 
-    def dataset(self, name: str, only: str = "") -> ds.Dataset | None:
-        """All rows of a table as a dataset, or those of files that may pass ``only``; None where it does not exist.
+    def dataset(self, name: str) -> ds.Dataset | None:
+        """All rows of a table as a dataset, for an engine that filters by itself; None where it does not exist.
 
         Raises:
             RemoteError: it can't be read.
         """
-        from deltalake.exceptions import DeltaProtocolError
+        from mltrack_sync.lake.bounds import bounded_dataset
 
-        key = f"{name} {only}"
-        if key not in self._datasets:
+        table = self.table(name)
+        if table is None:
+            return None
+        with lake_errors(self.tables.place.uri):
+            return bounded_dataset(table, TABLES[name])
+
+    def files(self, name: str) -> DataFiles | None:
+        """The files of a table; None where it does not exist.
+
+        Raises:
+            RemoteError: the table's log can't be read, or its files need a reader that knows more.
+        """
+        if name not in self._files:
             table = self.table(name)
-            try:
+            if table is not None:
                 with lake_errors(self.tables.place.uri):
-                    self._datasets[key] = None if table is None else bounded_dataset(table, TABLES[name], only)
-            except DeltaProtocolError as error:
-                raise ForeignLakeError(f"the table {name!r} can't be read: {error}", hint="upgrade mltrack") from error
-        return self._datasets[key]
+                    _check_protocol(name, table)
+                    remote = self.tables.place.folder is None
+                    self._files[name] = DataFiles.of(self.tables.files, TABLES[name], table, remote=remote)
+            else:
+                self._files[name] = None
+        return self._files[name]
 
     @property
     def rules(self) -> Rules:
@@ -82,8 +89,8 @@ class LakeScan:
             self._rules = rules_of(self.rows("rewinds", REWIND_COLUMNS))
         return self._rules
 
-    def rows(self, name: str, columns: Sequence[str] | None = None, where: ds.Expression | None = None) -> pa.Table:
-        """Rows of a table.
+    def rows(self, name: str, columns: Sequence[str] | None = None, where: Where | None = None) -> pa.Table:
+        """Rows of a table; the texts of points are dictionary-encoded.
 
         Args:
             name: The table.
@@ -93,34 +100,34 @@ class LakeScan:
         Raises:
             RemoteError: it can't be read.
         """
-        found = self.dataset(name)
         names = list(columns or TABLES[name].schema.names)
+        found = self.files(name)
         if found is None:
-            schema = pa.schema([TABLES[name].schema.field(each) for each in names])
-            return pa.Table.from_arrays([_empty(each.type) for each in schema], schema=schema)
+            schema = TABLES[name].schema
+            return empty_rows(pa.schema([schema.field(each) for each in names]))
         with lake_errors(self.tables.place.uri):
-            return found.to_table(columns=names, filter=where)
+            return found.read(names, where or {})
 
-    def batches(
-        self, name: str, columns: Sequence[str], where: ds.Expression | None = None
-    ) -> Iterator[pa.RecordBatch]:
+    def batches(self, name: str, columns: Sequence[str], where: Where | None = None) -> Iterator[pa.RecordBatch]:
         """The same in pieces, so that many rows need little memory.
 
         Raises:
             RemoteError: it can't be read.
         """
-        found = self.dataset(name)
+        found = self.files(name)
         if found is None:
             return
         with lake_errors(self.tables.place.uri):
-            yield from found.scanner(
-                columns=list(columns), filter=where, batch_size=1 << 16, batch_readahead=4, fragment_readahead=1
-            ).to_batches()
+            yield from found.batches(list(columns), where or {})
 
 
-def _empty(kind: pa.DataType) -> pa.Array:
-    if pa.types.is_map(kind):
-        return pa.array([], kind)
-    if pa.types.is_timestamp(kind):
-        return value_column([], pa.int64()).cast(kind)
-    return value_column([], kind)
+def _check_protocol(name: str, table: DeltaTable) -> None:
+    """Refuse a table whose rows are not simply those of its files: other engines can make it so."""
+    protocol = table.protocol()
+    features = set(protocol.reader_features or ()) - {"timestampNtz"}
+    if features or protocol.min_reader_version == MAPPED_VERSION or protocol.min_reader_version > READER_VERSION_MAX:
+        words = ", ".join(sorted(features)) or f"version {protocol.min_reader_version}"
+        raise ForeignLakeError(
+            f"the table {name!r} can't be read: it needs a reader that knows {words}",
+            hint="another engine changed it; upgrade mltrack",
+        )

@@ -9,10 +9,8 @@ import pyarrow as pa
 
 from mltrack.disk.arrow_columns import array_column, column_array
 from mltrack.errors import NotFoundError
-from mltrack_sync.lake.failures import lake_errors
 from mltrack_sync.lake.layout import month_of, shard_of
 from mltrack_sync.lake.rewinds import counting_rows
-from mltrack_sync.lake.scan import one_of
 
 if TYPE_CHECKING:
     from mltrack.entities import RunInfo
@@ -21,9 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["partition_of", "read_series"]
 
 
-def partition_of(info: RunInfo) -> str:
-    """Which files may have a run's points, as Delta's log is asked for them."""
-    return f"month = '{month_of(info.start_time)}' AND shard = '{shard_of(info.run_id)}' AND run_id = '{info.run_id}'"
+def partition_of(info: RunInfo) -> dict[str, list[str]]:
+    """The filter for a run's points."""
+    return {"month": [month_of(info.start_time)], "shard": [shard_of(info.run_id)], "run_id": [info.run_id]}
 
 
 def read_series(scan: LakeScan, info: RunInfo, key: str | None) -> pa.Table:
@@ -33,13 +31,8 @@ def read_series(scan: LakeScan, info: RunInfo, key: str | None) -> pa.Table:
         NotFoundError: the run has no such metric.
         RemoteError: the lake can't be read.
     """
-    found = scan.dataset("points", partition_of(info))
-    columns = ["metric", "step", "time_ns", "value", "writer", "seq"]
-    where = one_of("run_id", [info.run_id])
-    if key is not None:
-        where = where & one_of("metric", [key])
-    with lake_errors(scan.tables.place.uri):
-        table = scan.rows("points", columns) if found is None else found.to_table(columns=columns, filter=where)
+    where = partition_of(info) | ({} if key is None else {"metric": [key]})
+    table = scan.rows("points", ["metric", "step", "time_ns", "value", "writer", "seq"], where)
     table = counting_rows(table, scan.rules.get(info.run_id, {}))
     if key is not None and not table.num_rows:
         raise NotFoundError(f"run {info.run_id} has no metric {key!r}", hint="see its data.metrics")

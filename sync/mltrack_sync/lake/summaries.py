@@ -17,7 +17,6 @@ from mltrack.entities import MetricSummary
 from mltrack_sync.lake.layout import shard_of
 from mltrack_sync.lake.point_rows import PointPiece, point_rows
 from mltrack_sync.lake.rewinds import counting_pieces
-from mltrack_sync.lake.scan import one_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -57,7 +56,7 @@ def summary_rows(scan: LakeScan, columns: Sequence[str], run_ids: Collection[str
     Raises:
         RemoteError: the lake can't be read.
     """
-    where = None if run_ids is None else one_of("run_id", run_ids)
+    where = None if run_ids is None else {"run_id": set(run_ids)}
     rules = {run_id: of for run_id, of in scan.rules.items() if run_ids is None or run_id in run_ids}
     if not rules:
         return scan.rows("metric_summaries", columns, where)
@@ -71,7 +70,7 @@ def summary_rows(scan: LakeScan, columns: Sequence[str], run_ids: Collection[str
 
 def _made_again(scan: LakeScan, run_id: str, rules: dict[str, PointRule]) -> Iterator[pa.Table]:
     """The rows for what counts of a run's writers that have rules."""
-    where = one_of("shard", [shard_of(run_id)]) & one_of("run_id", [run_id])
+    where = {"shard": [shard_of(run_id)], "run_id": [run_id]}
     columns = ["metric", "writer", "seq", "step", "time_ns", "value"]
     for writer, points in counting_pieces(scan.batches("points", columns, where), rules):
         yield point_rows("", [PointPiece(run_id, writer, points)]).summaries

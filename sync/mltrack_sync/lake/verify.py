@@ -6,8 +6,6 @@ import contextlib
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-import pyarrow.dataset as ds
-
 from mltrack.errors import MltrackError, NotFoundError
 from mltrack_sync.errors import RemoteUnavailableError
 from mltrack_sync.lake.blobs import BLOBS, blob_digest
@@ -15,13 +13,13 @@ from mltrack_sync.lake.digests import LOCAL, REMOTE, Digests, differing, hashed_
 from mltrack_sync.lake.fact_rows import FACT_TABLES, fact_rows, run_row, table_of
 from mltrack_sync.lake.layout import TABLES, month_of, shard_of
 from mltrack_sync.lake.point_rows import PointPiece, point_rows
-from mltrack_sync.lake.scan import LakeScan, one_of
+from mltrack_sync.lake.scan import LakeScan
 from mltrack_sync.lake.summaries import summaries_of
 from mltrack_sync.lake.verify_units import compare_units
 from mltrack_sync.report import Difference, VerifyReport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from mltrack.storage.runs.stored_run import StoredRun
     from mltrack.store import Store
@@ -120,7 +118,7 @@ class _Comparison:
                 digests.add(LOCAL, name, table_of(name, found))
         for name in FACT_TABLES:
             columns = list(dict.fromkeys(["run_id", "writer", *hashed_columns(name)]))
-            digests.add_all(REMOTE, name, self.scan.batches(name, columns, one_of("run_id", runs)))
+            digests.add_all(REMOTE, name, self.scan.batches(name, columns, {"run_id": runs}))
             self._report(digests, name, name)
 
     def _points(self, digests: Digests, runs: dict[str, StoredRun]) -> None:
@@ -130,7 +128,8 @@ class _Comparison:
             for writer, points in run.read_points(rewinds=()):
                 rows = point_rows(self._store.store_id, [PointPiece(run_id, writer, points)])
                 digests.add(LOCAL, "points", rows.points)
-        where = _in_partitions(partitions) & one_of("run_id", runs)
+        months, shards = ({pair[at] for pair in partitions} for at in (0, 1))
+        where = {"month": months, "shard": shards, "run_id": runs}
         columns = hashed_columns("points")
         digests.add_all(REMOTE, "points", self.scan.batches("points", columns, where))
         self._report(digests, "points", "points")
@@ -142,7 +141,7 @@ class _Comparison:
 
     def _run_rows(self, runs: dict[str, StoredRun]) -> None:
         names = TABLES["runs"].schema.names
-        found = self.scan.rows("runs", where=one_of("run_id", runs))
+        found = self.scan.rows("runs", where={"run_id": runs})
         columns = [found.column(name) for name in names]
         values = [(c.cast("int64") if str(c.type).startswith("timestamp") else c).to_pylist() for c in columns]
         latest: dict[str, tuple[Any, ...]] = {}
@@ -215,11 +214,6 @@ class _Comparison:
         self.counts["datasets"] += len(run.datasets)
         if not self._options.quick:
             self.counts["points"] += run.point_count
-
-
-def _in_partitions(partitions: Iterable[tuple[str, str]]) -> ds.Expression:
-    pairs = list(partitions)
-    return one_of("month", {month for month, _ in pairs}) & one_of("shard", {shard for _, shard in pairs})
 
 
 def _shown(summary: Any) -> str:
