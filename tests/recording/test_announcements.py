@@ -18,7 +18,8 @@ for name in ("first", "second"):
         run.log({"a": 1.0, "b": 2.0})
 """
 FORK = """
-import mltrack, os
+import mltrack, os, warnings
+warnings.simplefilter("ignore")  # of forks in a process with threads, since 3.12
 with mltrack.start_run(run_name="first") as run:
     pid = os.fork()
     if pid == 0:

@@ -125,6 +125,8 @@ class OutputLog:
         except OSError:
             return False
         if self._fd != self._lock:
+            with contextlib.suppress(OSError):
+                os.utime(self._fd, ns=(0, 0))  # complete, so older than what follows within the same tick
             os.close(self._fd)
         self._fd, self._room = fd, self._tail_max
         return True
@@ -228,8 +230,10 @@ def read_output(folder: Path, start: int = 0, *, number: int = 0) -> Iterator[by
             continue
 
 
-def _age(path: Path) -> int:
+def _age(path: Path) -> tuple[int, int]:
+    """Sorts the older tail first: the one that is complete, or else was written before, or else is full."""
     try:
-        return path.stat().st_mtime_ns
+        stat = path.stat()
     except FileNotFoundError:
-        return 0
+        return 0, 0
+    return stat.st_mtime_ns, -stat.st_size
