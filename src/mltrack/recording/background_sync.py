@@ -20,6 +20,7 @@ from mltrack.environment import MLTRACK_SYNC
 from mltrack.errors import MltrackError, NotFoundError, UntrustedError, UsageError
 from mltrack.process.trouble import TROUBLE, say, words_of
 from mltrack.text.printable import printable
+from mltrack.text.redaction import names_no_secret
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,7 +107,7 @@ def _known_name(layout: Layout, text: str) -> str | None:
         UntrustedError: the user does not trust the store's settings of it.
     """
     if ":" in text:
-        if "@" in text:
+        if "@" in text and not names_no_secret(text):
             raise UsageError("the URL to push to holds credentials", hint="give them in environment variables")
         return None
     tables = remote_tables(layout.root / "remotes.toml")

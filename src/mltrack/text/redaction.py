@@ -33,6 +33,7 @@ __all__ = [
     "forms_of",
     "hide",
     "hide_in",
+    "names_no_secret",
     "remember",
     "remember_url",
     "without",
@@ -72,10 +73,10 @@ class _Places:
     """Patterns of what is secret by its place; compiled when first needed, as few programs have anything to hide."""
 
     def __init__(self) -> None:
-        # user and password (of ssh a user alone is not a secret, and models:/NAME@ALIAS is MLflow's name of a version);
-        # or a password with characters not encoded
+        # user and password (of ssh a user alone is not a secret, before the @ of abfss is a container, and
+        # models:/NAME@ALIAS is MLflow's name of a version); or a password with characters not encoded
         self.in_url = re.compile(
-            r"""(?P<scheme>\b(?!ssh://[^\s/?\#'"<>:@]*@|models:/[^/])[a-z][a-z0-9+.-]*:/{1,2}(?!/))
+            r"""(?P<scheme>\b(?!ssh://[^\s/?\#'"<>:@]*@|abfss?://[a-z0-9$-]+@|models:/[^/])[a-z][a-z0-9+.-]*:/{1,2}(?!/))
                 (?: [^\s/?\#'"<>]*@
                   | [^\s/?\#'"<>:@]+:(?!\d*(?:[/?\#'"<>\s]|$))[^\s'"<>]*@ )
             """,
@@ -166,6 +167,13 @@ def forget() -> None:
 def remember_url(url: str) -> None:
     """Remember the password in a URL; or the user, where the URL has no password and is not one of ssh."""
     remember(*_secrets_of_url(url))
+
+
+def names_no_secret(url: str) -> bool:
+    """Whether what comes before the @ of a URL is a name: of a user of ssh, of a container of Azure's storage."""
+    scheme, _, rest = url.partition("://")
+    before, at, _ = rest.partition("/")[0].rpartition("@")
+    return bool(at) and ":" not in before and scheme.lower() in ("ssh", "abfss", "abfs")
 
 
 def hide(text: str) -> str:
@@ -278,8 +286,7 @@ def _secrets_of_url(url: str) -> list[str]:
     pair, at, _ = before.rpartition("@")
     if at:
         user, colon, password = pair.partition(":")
-        is_name = url[:6].lower() == "ssh://"
-        found += [password, pair] if colon else [] if is_name else [user]
+        found += [password, pair] if colon else [] if names_no_secret(url) else [user]
     return [form for value in found for form in dict.fromkeys((value, unquote(value))) if form]
 
 

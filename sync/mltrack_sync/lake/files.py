@@ -195,12 +195,24 @@ class ObjectFiles:
         self.put_stream(path, (bytes(view[at : at + CHUNK_BYTES]) for at in range(0, len(view), CHUNK_BYTES)))
 
     def put_stream(self, path: str, chunks: Iterable[bytes]) -> None:
-        """Make a file that appears when all of it was sent."""
+        """Make a file that appears when all of it was sent.
+
+        Another machine may send the same content at the same moment. Azure then refuses the second one, whose parts it
+        dropped when it had the first.
+        """
+        from deltalake.exceptions import DeltaError
+
+        sent = 0
         with lake_errors(self._uri):
             stream: Any = self._files.open_output_stream(path)
             for chunk in chunks:
                 stream.write(chunk)
-            stream.close()
+                sent += len(chunk)
+            try:
+                stream.close()
+            except (DeltaError, OSError):
+                if self.size(path) != sent:
+                    raise
 
     def read(self, path: str) -> bytes | None:
         """What is in a small file."""

@@ -19,7 +19,7 @@ from mltrack.disk.filesystem import LOCAL, FileSystem, file_lock, read_small
 from mltrack.disk.remotes_file import remote_tables
 from mltrack.disk.trust import Grant, Refusal, Trust, is_own_file, offered_by, other_author, refusal_of
 from mltrack.errors import NotFoundError, StoreError, UsageError
-from mltrack.text.redaction import remember_url
+from mltrack.text.redaction import names_no_secret, remember_url
 from mltrack_sync.remotes.kind import MLFLOW, Remote, find_kind, kind_of
 from mltrack_sync.remotes.receivers import forget_receiver, is_receiver
 from mltrack_sync.remotes.settings import PRIVATE, default_workspace, parse_settings, read_settings
@@ -361,8 +361,8 @@ def _without_credentials(url: str) -> str:
     if not found:
         return url.partition("?")[0]
     host, slash, path = rest.partition("/")
-    if scheme.lower() == "ssh" and ":" not in host.rpartition("@")[0]:
-        return url  # its user is not a secret
+    if names_no_secret(url):
+        return url if scheme.lower() == "ssh" else url.partition("?")[0]
     if "@" not in host and "@" in rest and ":" in host and not host.rpartition(":")[2].isdigit():
         host, slash, path = rest.rpartition("@")[2].partition("/")  # a password with a slash
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}".partition("?")[0]

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from mltrack.errors import UsageError
+from mltrack.store import Store
+from mltrack.text.redaction import hide
+from mltrack_sync import Remotes
 from mltrack_sync.lake.places import LakePlace, is_lake_url
 from mltrack_sync.remotes.kind import kind_of
 
@@ -46,6 +51,16 @@ def test_others_are_refused_and_no_secret_is_shown(text: str) -> None:
         LakePlace.parse(text)
     assert "secret" not in str(caught.value)
     assert "token" not in str(caught.value)
+
+
+def test_the_container_of_azure_s_storage_is_not_a_secret(tmp_path: Path) -> None:
+    url = "abfss://lab-1@acc.dfs.core.windows.net/p"
+    assert hide(f"pushed to {url}") == f"pushed to {url}"
+    assert "word" not in hide("abfss://user:password@acc.dfs.core.windows.net/p")
+    store = Store.create(tmp_path / "store")
+    Remotes(store).add("lake", url)
+    found = Remotes(store).get("lake")
+    assert (found.url, found.refusal) == (url, None)
 
 
 @pytest.mark.parametrize("text", ["https://host/x", "azureml:w", "/path", "deltas", "http://s3/x"])
