@@ -61,6 +61,13 @@ class Experiment:
     artifact_location: str = ""
 
 
+def elapsed_ms(status: str, start_ms: int, end_ms: int | None, now_ms: int) -> int | None:
+    """How long a run lasted, or has lasted; None for one that waits for a process to record it."""
+    if status == "SCHEDULED":
+        return None
+    return max(0, (now_ms if end_ms is None else end_ms) - start_ms)
+
+
 @dataclass(frozen=True, slots=True)
 class RunInfo:
     """A run's identity, status and times, in ms since the epoch as in MLflow.

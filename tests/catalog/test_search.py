@@ -254,3 +254,29 @@ def test_bad_arguments_are_refused(empty_store: Store, arguments: dict[str, obje
     with pytest.raises(UsageError) as error:
         empty_store.search_runs(**arguments)  # type: ignore[arg-type]
     assert error.value.hint
+
+
+def test_times_are_compared_with_dates_as_well_as_with_milliseconds(empty_store: Store) -> None:
+    write_run(empty_store, name="early", start_ms=1_000_000_000_000)  # 2001-09-09 01:46:40 UTC
+    write_run(empty_store, name="late", start_ms=1_700_000_000_000)
+    assert found(empty_store, "start_time > '2020-01-01'") == ["late"]
+    assert found(empty_store, "start_time = '2001-09-09T01:46:40Z'") == ["early"]
+    assert found(empty_store, "attributes.start_time < 1500000000000") == ["early"]
+    with pytest.raises(FilterError, match="is not a date") as error:
+        found(empty_store, "end_time < 'yesterday'")
+    assert "'2026-01-31'" in error.value.hint
+
+
+def test_runs_are_found_by_their_parent(empty_store: Store) -> None:
+    parent = write_run(empty_store, name="parent")
+    write_run(empty_store, name="child", tags={"mlflow.parentRunId": parent})
+    assert found(empty_store, f"parent_run_id = '{parent}'") == ["child"]
+    assert found(empty_store, f"parent_run_id IN ('{parent}')") == ["child"]
+    assert found(empty_store, "parent_run_id IS NULL") == ["parent"]
+    assert found(empty_store, "parent_run_id IS NOT NULL") == ["child"]
+
+
+def test_a_run_that_waits_to_be_recorded_has_no_duration_yet(empty_store: Store) -> None:
+    write_run(empty_store, name="waits", status="SCHEDULED", end_ms=None)
+    write_run(empty_store, name="lasted")
+    assert found(empty_store, "duration >= 0") == ["lasted"]

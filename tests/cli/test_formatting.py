@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from mltrack.cli.formatting import ago, count, duration, moment, number, size
+from mltrack.cli.formatting import ago, count, duration, moment, number, percentage, size
+from mltrack.text.figures import utc_ms, utc_ns, with_times
 
 
 @pytest.mark.parametrize(
@@ -50,3 +51,20 @@ def test_how_long_ago_is_shown_in_one_unit(seconds: int, text: str) -> None:
 def test_moments_are_utc_and_counts_have_commas() -> None:
     assert moment(0) == "1970-01-01T00:00:00Z"
     assert count(1_234_567) == "1,234,567"
+
+
+def test_times_for_programs_keep_every_digit() -> None:
+    assert utc_ms(1_700_000_000_007) == "2023-11-14T22:13:20.007Z"
+    assert utc_ns(1_700_000_000_000_000_042) == "2023-11-14T22:13:20.000000042Z"
+    assert utc_ms(-1) == "1969-12-31T23:59:59.999Z"
+    assert with_times({"a": 1, "b": 0, "c": None, "d": 5}, ms=("a", "b", "c")) == {
+        "a": "1970-01-01T00:00:00.001Z",
+        "b": None,
+        "c": None,
+        "d": 5,
+    }
+
+
+@pytest.mark.parametrize(("value", "text"), [(12.34, "+12.3"), (-0.0123, "-0.01"), (0.0, "+0.0"), (0.05, "+0.1")])
+def test_a_change_that_is_small_is_not_shown_as_none(value: float, text: str) -> None:
+    assert percentage(value) == text

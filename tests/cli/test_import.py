@@ -104,3 +104,22 @@ def test_runs_can_be_chosen_and_put_into_one_experiment(cli: Cli, small_store: S
     assert cli("import", str(source), "--run", "version_[01]", "--into", "all").code == 0
     names = {run.info.run_name: run.info.experiment_name for run in small_store.runs()}
     assert {name for name, experiment in names.items() if experiment == "all"} == {"version_0", "version_1"}
+
+
+@pytest.mark.parametrize("name", ["out", "points.csv", "points.parquet", "points.jsonl"])
+def test_what_an_export_wrote_is_not_taken_for_runs_of_another_tracker(cli: Cli, tmp_path: Path, name: str) -> None:
+    assert cli("export", "--all", "-o", str(tmp_path / name)).code == 0
+    said = cli("import", str(tmp_path / name))
+    assert said.code == 2
+    assert "it was written by mltrack export" in said.err
+    assert "mltrack pull" in said.err
+
+
+def test_a_store_is_brought_by_a_pull_and_not_by_an_import(cli: Cli, small_store: Store, tmp_path: Path) -> None:
+    said = cli("import", str(small_store.path))
+    assert f"mltrack pull {small_store.path}" in said.err
+    (tmp_path / "around").mkdir()
+    small_store.path.rename(tmp_path / "around" / ".mltrack")
+    assert (
+        "it has a store of mltrack's own" in cli("--store", str(tmp_path / "x"), "import", str(tmp_path / "around")).err
+    )

@@ -100,7 +100,7 @@ def test_experiments_are_listed_with_their_runs(cli: Cli, small_store: Store) ->
         ("artifacts list spirals-1", "there is no command artifacts list"),
         ("artifacts list spirals-1", "did you mean ls?"),
         ("sync lba", "no remote 'lba'"),
-        ("ls -f start_time>'2026-01-01'", "write milliseconds since 1970 in UTC"),
+        ("ls -f start_time>'2026-13-01'", "write a date such as '2026-01-31'"),
     ],
 )
 def test_what_is_misspelled_is_named_with_what_may_be_meant(line: str, words: str, cli: Cli) -> None:

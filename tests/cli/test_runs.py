@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import textwrap
@@ -268,3 +269,27 @@ def test_params_that_tell_runs_apart_are_shown(cli: Cli, small_store: Store) -> 
     with fluent.start_run(run_name="wide") as run:
         run.log_params({"loss": "mse", "a.b": "1", "lr": "0.7", "same": "x"})
     assert cli("ls", "-f", "name = 'wide'").out.splitlines()[0].split()[-3:] == ["params.a.b", "loss", "lr"]
+
+
+def test_times_are_iso_8601_in_utc_for_programs(cli: Cli) -> None:
+    stamp = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.(\d{3}|\d{9})Z")
+    shown, (listed,) = cli("show", "spirals-1", "--json").json, cli("ls", "-n", "1", "--json").json
+    times = [listed["start_time"], listed["end_time"], shown["start_time"], shown["metrics"]["loss"]["time"]]
+    times += [shown["writers"][0]["opened"], cli("experiments", "--json").json[-1]["creation_time"]]
+    times += [cli("metrics", "spirals-1", "loss", "--json").json["loss"][0]["time"]]
+    times += [cli("tail", "spirals-1", "-n", "1").out.split("\t")[0]]
+    times += [cli("metrics", "spirals-1", "loss").out.splitlines()[1].split()[2]]
+    assert [time for time in times if not stamp.fullmatch(time)] == []
+
+
+def test_show_lists_what_recorded_and_counts_what_edited(cli: Cli) -> None:
+    assert cli("tag", "spirals-1", "a=b").code == cli("note", "spirals-1", "c").code == 0
+    said = cli("show", "spirals-1")
+    assert said.out.partition("\nWriters\n")[2].count("\n") == 2
+    assert "2 edits by tag, rename and the like" in said.err
+    assert len(cli("show", "spirals-1", "--json").json["writers"]) == 3
+
+
+def test_a_column_that_is_always_there_may_be_named_and_a_misspelled_one_is_told(cli: Cli) -> None:
+    assert cli("ls", "-c", "name,loss").err == ""
+    assert "did you mean name?" in cli("ls", "-c", "nam").err

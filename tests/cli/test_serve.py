@@ -203,6 +203,8 @@ def test_a_registered_model_answers_requests(tmp_path: Path) -> None:
     with serving("serve", "models:/doubled@best", cwd=tmp_path) as (url, _):
         answer = httpx.post(url, json={"inputs": [1.5, 2.0]}, timeout=60)
         assert answer.json() == {"predictions": [3.0, 4.0]}
+        other = {"Host": "elsewhere.example"}  # a page may let its own name lead here
+        assert httpx.post(url, json={"inputs": [1.5]}, headers=other, timeout=60).status_code == 403
     assert refuses_connections(url)
 
 

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from mltrack.disk.filesystem import LOCAL
 from mltrack.recording import current_store, fluent
+from mltrack.storage.runs.edit import append_events
 from mltrack.store import Store
+from mltrack.values.datasets import model_output_event
 from tests.support.command_line import Cli
 
 
@@ -127,3 +130,35 @@ def test_json_may_be_asked_for_before_the_command(cli: Cli) -> None:
     assert json.loads(cli("--json", "remote", "ls").out) == []
     refused = cli("--json", "completion", "bash")
     assert (refused.code, "mltrack completion prints no JSON" in refused.err) == (2, True)
+
+
+def test_files_are_chosen_by_a_pattern(cli: Cli, with_files: str) -> None:
+    assert [each["path"] for each in cli("artifacts", "ls", "with-files", "model/*.txt", "--json").json] == [
+        "model/a.txt",
+        "model/deep/b.txt",
+    ]
+
+
+def test_the_files_of_a_model_are_listed_and_copied_with_the_run_that_made_it(
+    cli: Cli, small_store: Store, with_files: str
+) -> None:
+    models = small_store.logged_models
+    made = models.create("0", "net", source_run_id=with_files)
+    folder = models.folder(made.model_id).artifacts
+    folder.mkdir(parents=True)
+    (folder / "weights.bin").write_bytes(b"1234")
+    models.add_artifacts(made.model_id, [("weights.bin", 4, "")])
+    append_events(small_store.layout, with_files, model_output_event(made.model_id, 0), LOCAL)
+    found = {each["path"]: each["size"] for each in cli("artifacts", "ls", "with-files", "--json").json}
+    assert found["net/weights.bin"] == 4
+    assert cli("artifacts", "get", "with-files", "net/weights.bin", "-o", "-").out == "1234"
+    assert "net" in cli("show", "with-files").out.partition("\nModels\n")[2]
+
+
+def test_lists_take_filters(cli: Cli, with_files: str) -> None:
+    assert cli("models", "register", "with-files", "model", "net").code == 0
+    assert [each["name"] for each in cli("models", "ls", "n*", "--json").json] == ["net"]
+    assert "no model matches" in cli("models", "ls", "x*").err
+    assert "'team' is not KEY=VALUE" in cli("models", "ls", "--tag", "team").err
+    assert [each["name"] for each in cli("experiments", "-f", "name = 'spirals'", "--json").json] == ["spirals"]
+    assert "no experiment matches" in cli("experiments", "-f", "name = 'x'").err

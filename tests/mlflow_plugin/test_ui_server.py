@@ -7,7 +7,8 @@ import socket
 
 import pytest
 
-from mltrack.mlflow_plugin.ui_server import ui_command, ui_environment
+from mltrack.mlflow_plugin.scoring_server import ALLOWED_NAMES
+from mltrack.mlflow_plugin.ui_server import scoring_environment, ui_command, ui_environment
 
 URI = "mltrack:///data/.mltrack"
 
@@ -78,3 +79,14 @@ def test_names_of_the_option_go_before_those_of_the_variable() -> None:
 def test_an_address_of_version_six_is_bound_in_brackets() -> None:
     assert "[::]:5000" in ui_command("::", 5000, 2)
     assert "127.0.0.1:5000" in ui_command("127.0.0.1", 5000, 2)
+
+
+def test_a_scoring_server_answers_to_names_of_this_machine_or_to_those_given() -> None:
+    def names(host: str, given: dict[str, str], allowed: str | None = None) -> list[str]:
+        return scoring_environment(URI, host, 5001, allowed_hosts=allowed, given=given)[ALLOWED_NAMES].split(",")
+
+    assert names("127.0.0.1", {})[:2] == ["localhost", "localhost:5001"]
+    assert f"{socket.gethostname()}:5001" in names("0.0.0.0", {})
+    assert "model.example:5001" in names("127.0.0.1", {}, "model.example")
+    assert "a.example" in names("127.0.0.1", {"MLFLOW_SERVER_ALLOWED_HOSTS": "a.example"})
+    assert names("0.0.0.0", {}, "*") == ["*"]

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from mltrack.catalog.aggregates import IN_CATALOG
 from mltrack.catalog.comparators import LISTS, NULLS, NUMBERS, TEXTS
-from mltrack.catalog.filter_tokens import Token, TokenReader
+from mltrack.catalog.filter_tokens import DATE_HINT, Token, TokenReader, time_in_ms
 from mltrack.errors import FilterError
 
 __all__ = [
@@ -55,10 +55,11 @@ _ALIASES = {
     "experiment": "experiment_name",
 }
 ATTRIBUTES = (
-    *("artifact_uri", "duration", "end_time", "experiment_name"),
+    *("artifact_uri", "duration", "end_time", "experiment_name", "parent_run_id"),
     *("run_id", "run_name", "start_time", "status", "user_id"),
 )
 DATASET_KEYS = ("name", "digest", "context")
+_TIMES = ("start_time", "end_time", "creation_time", "last_update_time")
 _NUMERIC = ("duration", "start_time", "end_time")
 
 
@@ -78,10 +79,17 @@ class Name(NamedTuple):
         return self.entity == METRIC or (self.entity == ATTRIBUTE and self.key in _NUMERIC)
 
     @property
+    def is_time(self) -> bool:
+        """Whether its values are times, which may be compared with dates."""
+        return self.entity == ATTRIBUTE and self.key in _TIMES
+
+    @property
     def comparators(self) -> tuple[str, ...]:
         """The comparators that it allows."""
         if self.is_number:
             return NUMBERS
+        if self.key == "parent_run_id" and self.entity == ATTRIBUTE:
+            return (*TEXTS, *LISTS, *NULLS)
         if self.entity == DATASET:
             return (*TEXTS, *LISTS)
         if self.entity == ATTRIBUTE:
@@ -301,12 +309,16 @@ class _Filter(Reader):
         )
 
     def _number(self, name: Name) -> float:
+        if self.peek.kind == "quoted" and name.is_time:
+            moment = time_in_ms(self.peek.text[1:-1])
+            if moment is None:
+                raise self.error(f"{self.found()} is not a date", DATE_HINT)
+            self.take()
+            return moment
         if self.peek.kind != "number":
             raise self.error(
                 f"{name.entity} {name.key!r} is compared with {self.found()}, which is not a number",
-                "write milliseconds since 1970 in UTC, without quotes: 1767225600000 is 2026-01-01"
-                if name.entity == ATTRIBUTE and name.key in ("start_time", "end_time")
-                else "write a number without quotes",
+                DATE_HINT if name.is_time else "write a number without quotes",
             )
         text = self.take().text
         if name.entity == ATTRIBUTE and text.lstrip("-").isdigit() and len(text) < 19:

@@ -48,11 +48,12 @@ def attribute_columns(now_ms: int, parameters: Parameters) -> dict[str, str]:
         now_ms: The time now, in ms since the epoch: the duration of a run that goes on ends there.
         parameters: Gets that time.
     """
-    plain = ("end_time", "run_id", "run_name", "start_time", "status", "user_id")
+    plain = ("end_time", "parent_run_id", "run_id", "run_name", "start_time", "status", "user_id")
     now = parameters.add(now_ms)
     return {name: f"runs.{name}" for name in plain} | {
         "experiment_name": "coalesce(e.name, runs.experiment_name)",
-        "duration": f"((coalesce(runs.end_time, CAST({now} AS BIGINT)) - runs.start_time) / 1000)",
+        "duration": f"(CASE WHEN runs.status = 'SCHEDULED' THEN NULL ELSE"
+        f" (coalesce(runs.end_time, CAST({now} AS BIGINT)) - runs.start_time) / 1000 END)",
     }
 
 
@@ -101,6 +102,8 @@ class _Compiler:
         if entity == ATTRIBUTE:
             if key == "status" and value == CRASHED and comparator in ("=", "!="):
                 return f"{'NOT ' if comparator == '!=' else ''}coalesce(runs.crashed, false)"
+            if comparator in NULLS:
+                return f"{self._attributes[key]} {comparator}"
             return self._compared(self._attributes[key], comparator, value)
         if entity == DATASET:
             self.lookups += 1

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from typing import NamedTuple
 
 from mltrack.errors import FilterError
 
-__all__ = ["Token", "TokenReader"]
+__all__ = ["DATE_HINT", "Token", "TokenReader", "time_in_ms"]
+
+DATE_HINT = "write a date such as '2026-01-31' or '2026-01-31 18:00', or milliseconds since 1970 in UTC without quotes"
 
 
 class Token(NamedTuple):
@@ -76,6 +79,14 @@ def _problem(text: str, at: int, what: str, hint: str) -> FilterError:
     shown = text if len(text) <= 120 else text[:117] + "..."
     shown = shown.replace("\n", " ").replace("\r", " ")
     return FilterError(f"{shown!r}, at character {at + 1}: {what}", hint=hint)
+
+
+def time_in_ms(text: str) -> int | None:
+    """A date, with or without a time, in ms since the epoch; without an offset it is local time. None if it is none."""
+    try:
+        return round(datetime.fromisoformat(text.strip()).timestamp() * 1000)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 class TokenReader:

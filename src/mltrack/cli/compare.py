@@ -186,13 +186,13 @@ def _print(
 
 def _difference(value: ValueDiff) -> str:
     """Absolute and in percent: ``-0.1 (-25.0%)``; nothing where it can't be computed."""
-    from mltrack.cli.formatting import number
+    from mltrack.cli.formatting import number, percentage
 
     if value.difference is None:
         return "-"
     shown = number(value.difference) if is_terminal() else repr(value.difference)
     sign = "+" if value.difference > 0 else ""
-    return f"{sign}{shown}" + ("" if value.percent is None else f" ({value.percent:+.1f}%)")
+    return f"{sign}{shown}" + ("" if value.percent is None else f" ({percentage(value.percent)}%)")
 
 
 def _padded(texts: Sequence[str], marked: Sequence[int] = ()) -> list[str]:

@@ -125,7 +125,7 @@ def _folder(keep: str | None, discard: bool) -> Iterator[Path]:
 
 
 def _record(steps: _Steps, folder: Path, points: int) -> tuple[Store, Recording]:
-    from mltrack.cli.runs import points_of, print_runs
+    from mltrack.cli.run_table import points_of, print_runs
     from mltrack.cli.select import find_runs
     from mltrack.demo.training import EXPERIMENT, sweep, trials
     from mltrack.recording.current_store import set_store

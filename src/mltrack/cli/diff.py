@@ -8,8 +8,8 @@ import click
 
 from mltrack.cli.context import RUN, Session, command, json_option, pass_session
 from mltrack.cli.exit_codes import FAILURE
-from mltrack.cli.formatting import duration, moment, number, size, status
-from mltrack.text.printing import Column, heading, is_terminal, note, print_json, print_table, say, say_code
+from mltrack.cli.formatting import duration, moment, number, percentage, size, status
+from mltrack.text.printing import Column, console, heading, is_terminal, note, print_json, print_table, say, say_code
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +27,8 @@ SECTIONS = ("params", "data", "packages", "command", "environment", "host", "met
 """In the order of the report: the lines of code come last."""
 SHORT_ID = 8
 NAME_WIDTH = 24
+"""The least room, in characters, for the name of each run."""
+OTHERS_WIDTH = 40
 
 
 @command(
@@ -132,7 +134,8 @@ def _names(runs: Sequence[StoredRun]) -> list[str]:
     """The runs' names, long ones cut in a terminal; with their ids where both would look the same."""
     names = [run.info.run_name for run in runs]
     if is_terminal():
-        names = [name if len(name) <= NAME_WIDTH else f"{name[: NAME_WIDTH - 1]}…" for name in names]
+        width = max(NAME_WIDTH, (console().width - OTHERS_WIDTH) // 2)
+        names = [name if len(name) <= width else f"{name[: width - 1]}…" for name in names]
     if names[0] == names[1]:
         return [f"{name} {run.run_id[:SHORT_ID]}" for name, run in zip(names, runs, strict=True)]
     return names
@@ -189,7 +192,7 @@ def _difference(value: ValueDiff) -> tuple[str, str]:
         return "", ""
     difference = number(value.difference) if is_terminal() else repr(value.difference)
     sign = "+" if value.difference > 0 else ""
-    return sign + difference, "" if value.percent is None else f"{value.percent:+.1f}"
+    return sign + difference, "" if value.percent is None else percentage(value.percent)
 
 
 def _print_source(found: RunDiff, names: Sequence[str], brief: bool) -> bool:

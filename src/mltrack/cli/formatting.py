@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from mltrack.entities import elapsed_ms
 from mltrack.text.counting import plural
-from mltrack.text.figures import ago, clock_time, count, duration, number, plain_number, size, spread_text
+from mltrack.text.figures import ago, clock_time, count, duration, number, percentage, plain_number, size, spread_text
 from mltrack.text.printable import printable
 from mltrack.text.printing import is_terminal
 
@@ -22,6 +23,7 @@ __all__ = [
     "duration",
     "moment",
     "number",
+    "percentage",
     "plain_number",
     "plural",
     "size",
@@ -56,7 +58,7 @@ _STYLES = {
 def run_time(info: RunInfo, elsewhere: Elsewhere | None, now_ms: int) -> str:
     """How long a run lasted, or has lasted: of a copy, up to the moment when it was made."""
     now_ms = now_ms if elsewhere is None else elsewhere.time // 1_000_000
-    return duration(max(0, (info.end_time if info.end_time is not None else now_ms) - info.start_time))
+    return duration(elapsed_ms(info.shown_status, info.start_time, info.end_time, now_ms))
 
 
 def state(info: RunInfo, elsewhere: Elsewhere | None = None, now_ms: int = 0) -> Text:

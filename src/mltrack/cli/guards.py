@@ -114,7 +114,9 @@ def alert_facts(alert: Alert) -> dict[str, Any]:
     """An alert for --json."""
     from dataclasses import asdict
 
-    return asdict(alert)
+    from mltrack.text.figures import with_times
+
+    return with_times(asdict(alert), ns=("time",))
 
 
 def say_alert(alert: Alert, *, of: str = "", err: bool = False) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from mltrack.cli.context import RUN, Session, command, json_option, pass_session
+from mltrack.text.figures import utc_ns, with_times
 from mltrack.text.printing import (
     Column,
     console,
@@ -105,11 +106,11 @@ def _show_line(point: Point) -> None:
             f"  {point.value:.6g}",
         )
     else:
-        say_fields(str(point.time), str(point.step), point.metric, repr(point.value))
+        say_fields(utc_ns(point.time), str(point.step), point.metric, repr(point.value))
 
 
 def _show_json(point: Point) -> None:
-    print_json(point._asdict(), line=True)
+    print_json(with_times(point._asdict(), ns=("time",)), line=True)
 
 
 def _last_points(run: StoredRun, ends: dict[str, int], keys: Sequence[str], most: int) -> list[Point]:
@@ -196,7 +197,9 @@ def metrics(session: Session, run: str, keys: tuple[str, ...], last: int | None,
         if as_json:
             from dataclasses import asdict
 
-            print_json({key: asdict(summary) for key, summary in sorted(stored.summaries.items())})
+            print_json(
+                {key: with_times(asdict(summary), ns=("time",)) for key, summary in sorted(stored.summaries.items())}
+            )
         else:
             print_summaries(stored, sorted(stored.summaries), sparks=True)
         return
@@ -208,7 +211,9 @@ def metrics(session: Session, run: str, keys: tuple[str, ...], last: int | None,
     tables = {key: stored.metrics(key) for key in wanted}
     rows = {key: _rows(table.slice(max(0, len(table) - last) if last else 0)) for key, table in tables.items()}
     if as_json:
-        print_json({key: [{"step": s, "time": t, "value": v} for s, t, v in found] for key, found in rows.items()})
+        print_json(
+            {key: [{"step": s, "time": utc_ns(t), "value": v} for s, t, v in found] for key, found in rows.items()}
+        )
         return
     columns = [Column("metric", style="cyan"), Column("step", right=True), Column("time"), Column("value", right=True)]
     print_table(columns, [(key, str(s), _when(t), repr(v)) for key, found in rows.items() for s, t, v in found])
@@ -217,7 +222,7 @@ def metrics(session: Session, run: str, keys: tuple[str, ...], last: int | None,
 def _when(time_ns: int) -> str:
     from mltrack.cli.formatting import clock_time
 
-    return clock_time(time_ns) if is_terminal() else str(time_ns)
+    return clock_time(time_ns) if is_terminal() else utc_ns(time_ns)
 
 
 def _print_chart(run: StoredRun, key: str) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mltrack.cli.context import RUN, Command, Session, json_option, pass_session
+from mltrack.cli.names import wanted_tags
+from mltrack.text.figures import with_times
 from mltrack.text.printing import Column, heading, note, print_json, print_table, say
 
 if TYPE_CHECKING:
-    from mltrack.entities import ModelVersion
+    from mltrack.entities import ModelVersion, RegisteredModel
 
 __all__ = ["models"]
 
@@ -24,19 +27,33 @@ def models() -> None:
     """List registered models, register versions, and move aliases such as ``champion``."""
 
 
-@models.command("ls", short_help="List registered models.", cls=Command, examples=["mltrack models ls"])
+@models.command(
+    "ls",
+    short_help="List registered models.",
+    cls=Command,
+    examples=["mltrack models ls", "mltrack models ls 'spiral*' --tag team=vision"],
+)
+@click.argument("pattern", metavar="[NAME]", required=False)
+@click.option("-t", "--tag", "tags", multiple=True, metavar="KEY=VALUE", help="Only with this tag; may be repeated.")
 @click.option("--prompts", is_flag=True, help="Prompts instead, which MLflow keeps as registered models.")
 @json_option
 @pass_session
-def ls(session: Session, prompts: bool, as_json: bool) -> None:
-    """List registered models with their latest version and aliases, by name."""
+def ls(session: Session, pattern: str | None, tags: tuple[str, ...], prompts: bool, as_json: bool) -> None:
+    """List registered models with their latest version and aliases, by name; of those that match NAME, as 'spiral*'."""
     from mltrack.cli.formatting import moment
 
     registry = session.store().registry
-    found = [model for model in registry.models() if (model.tags.get(PROMPT_TAG) == "true") == prompts]
+    wanted = wanted_tags(tags, "mltrack models ls --tag KEY=VALUE")
+    every = [model for model in registry.models() if (model.tags.get(PROMPT_TAG) == "true") == prompts]
+    found = [
+        model for model in every if fnmatchcase(model.name, pattern or "*") and wanted.items() <= model.tags.items()
+    ]
     versions = {model.name: registry.versions(model.name) for model in found}
     if as_json:
-        print_json([{**asdict(model), "versions": len(versions[model.name])} for model in found])
+        print_json([{**_facts(model), "versions": len(versions[model.name])} for model in found])
+        return
+    if not found and every:
+        note("no prompt matches" if prompts else "no model matches")
         return
     if not found:
         note("there are none yet" if prompts else "there are none yet: mltrack models register RUN PATH NAME")
@@ -69,7 +86,7 @@ def show(session: Session, name: str, as_json: bool) -> None:
     model, versions = registry.get_model(name), registry.versions(name)
     versions.sort(key=lambda version: -version.version)
     if as_json:
-        print_json({**asdict(model), "versions": [asdict(version) for version in versions]})
+        print_json({**_facts(model), "versions": [_facts(version) for version in versions]})
         return
     pairs = [("name", model.name), ("description", model.description), ("created", moment(model.creation_time))]
     pairs += [(f"tag {key}", value) for key, value in sorted(model.tags.items())]
@@ -151,8 +168,13 @@ def demote(session: Session, name: str, alias: str, as_json: bool) -> None:
     _print_version(registry.get_version(name, version), as_json, f"is no longer {alias}")
 
 
+def _facts(entry: RegisteredModel | ModelVersion) -> dict[str, Any]:
+    """A model or a version for --json."""
+    return with_times(asdict(entry), ms=("creation_time", "last_update_time"))
+
+
 def _print_version(version: ModelVersion, as_json: bool, words: str) -> None:
     if as_json:
-        print_json(asdict(version))
+        print_json(_facts(version))
     else:
         say(f"{version.name} version {version.version} {words}")

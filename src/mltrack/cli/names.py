@@ -10,11 +10,11 @@ from mltrack.entities import RUN_STATUSES
 from mltrack.errors import FilterError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
     from mltrack.catalog.filter_parser import Node
 
-__all__ = ["check_statuses", "meant", "require_known"]
+__all__ = ["check_statuses", "meant", "require_known", "wanted_tags"]
 
 STATUSES = (*RUN_STATUSES, "CRASHED")
 SHOWN_MAX = 8
@@ -39,6 +39,19 @@ def require_known(names: Collection[str], known: Collection[str], what: str) -> 
     for name in names:
         if name not in known:
             raise UsageError(f"{what} {name!r}", hint=meant(name, known))
+
+
+def wanted_tags(options: Sequence[str], example: str) -> dict[str, str]:
+    """The tags that ``--tag KEY=VALUE`` asks for; ``example`` is a call that is right.
+
+    Raises:
+        UsageError: one is not KEY=VALUE.
+    """
+    pairs = [option.partition("=") for option in options]
+    for option, (key, sign, _) in zip(options, pairs, strict=True):
+        if not sign or not key:
+            raise UsageError(f"{option!r} is not KEY=VALUE", hint=example)
+    return {key: value for key, _, value in pairs}
 
 
 def check_statuses(filter_string: str) -> None:

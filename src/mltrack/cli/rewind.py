@@ -75,11 +75,14 @@ def fork(session: Session, run: str, step: int, name: str | None, as_json: bool)
     The new run waits for a process that resumes it: start_run(run_id=...), or any script with MLTRACK_RUN_ID set to its
     id.
     """
-    from mltrack.environment import RUN_NAME_TAG
+    from mltrack.environment import RUN_NAME_TAG, SOURCE_NAME_TAG
     from mltrack.recording.starting import start_fork
 
     store = session.store()
-    made = start_fork(store.layout, store.resolve(run), step, {} if name is None else {RUN_NAME_TAG: name})
+    parent = store.run(run)
+    program = parent.tags.get(SOURCE_NAME_TAG)  # which will go on with it: not this command
+    tags = {**({} if name is None else {RUN_NAME_TAG: name}), **({} if program is None else {SOURCE_NAME_TAG: program})}
+    made = start_fork(store.layout, parent.run_id, step, tags)
     made.detach()
     _print_fork(store, made.run_id, run, step, as_json)
 

@@ -4,34 +4,26 @@ from __future__ import annotations
 
 import re
 import shlex
-import time
-from collections import Counter
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
 
 from mltrack.catalog.aggregates import aggregate_in
-from mltrack.cli.columns import DEFAULT, ColumnMemory, aggregates_of, alert_count, split_columns, value_of
+from mltrack.cli.columns import DEFAULT, ColumnMemory, aggregates_of, split_columns
 from mltrack.cli.context import Session, command, experiments_option, filter_option, json_option, pass_session
-from mltrack.disk.layout import RunFolder
+from mltrack.cli.run_table import FIXED_COLUMNS, METRIC_COLUMNS_MAX, common_metrics, copy_facts, points_of, print_runs
 from mltrack.entities import DELETED
-from mltrack.text.printing import Column, is_terminal, note, print_json, print_table
+from mltrack.text.printing import is_terminal, note, print_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from mltrack.cli.select import Found
-    from mltrack.entities import Elsewhere, RunInfo
     from mltrack.store import Store
-    from mltrack.text.printing import Cell
 
-__all__ = ["ls", "points_of", "print_runs"]
+__all__ = ["ls"]
 
-PARAM_COLUMNS_MAX = 3
-METRIC_COLUMNS_MAX = 4
-SHORT_ID = 8
 HIDDEN_COUNTED_MAX = 1_000
 COMMON_OF_MAX = 200
 """Of how many runs the most common metrics are found, for groups."""
@@ -40,7 +32,10 @@ WATCH_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class _Listing:
-    """What `mltrack ls` was asked for. ``columns``: those to show, None for the most common metrics."""
+    """What `mltrack ls` was asked for. ``columns``: those to show, None for the most common metrics.
+
+    ``remember``: they were chosen by a person, who will want to see them again.
+    """
 
     store: Store
     experiments: tuple[str, ...]
@@ -51,6 +46,7 @@ class _Listing:
     columns: list[str] | None
     group_by: list[str]
     as_json: bool
+    remember: bool
 
     def show(self, *, line: bool = False) -> None:
         """Print it once; ``line`` puts JSON on one line."""
@@ -77,7 +73,7 @@ class _Listing:
         shown = runs[: self.limit]
         points = points_of(self.store, shown)
         if self.as_json:
-            facts = [{**run_facts(run, points[run.info.run_id]), **_copy_facts(run.info)} for run in shown]
+            facts = [{**run_facts(run, points[run.info.run_id]), **copy_facts(run.info)} for run in shown]
             if aggregates:
                 facts = [{**one, "aggregates": run.aggregates} for one, run in zip(facts, shown, strict=True)]
             print_json(facts, line=line)
@@ -88,8 +84,13 @@ class _Listing:
             self._note_none()
         if len(runs) > self.limit:
             note(f"there are more: mltrack ls --limit {self.limit * 10}")
-        if shown:
-            _note_unknown(shown, [*(self.columns or []), *_ordered_by(self.order_by)])
+        if shown and not _note_unknown(shown, [*(self.columns or []), *_ordered_by(self.order_by)]) and self.remember:
+            self._remember()
+
+    def _remember(self) -> None:
+        memory, chosen = ColumnMemory(), self.columns
+        if memory.get(self.store.store_id) != chosen and memory.put(self.store.store_id, chosen):
+            note("these columns are remembered for this store; to forget them: mltrack ls --columns default")
 
     def _note_none(self) -> None:
         from mltrack.disk.found_store import words_on_mlflow
@@ -114,7 +115,7 @@ class _Listing:
                 limit=COMMON_OF_MAX,
                 deleted=self.deleted,
             )
-            columns = grouped_columns(_common_metrics(some, METRIC_COLUMNS_MAX))
+            columns = grouped_columns(sorted(common_metrics(some, METRIC_COLUMNS_MAX)))
         groups = self.store.group_runs(
             self.group_by,
             list(columns.values()),
@@ -191,6 +192,7 @@ def ls(
 ) -> None:
     """List runs, newest first."""
     store = session.store()
+    given, for_person = split_columns(columns), is_terminal() and not as_json
     what = _Listing(
         store,
         experiments,
@@ -198,9 +200,10 @@ def ls(
         order_by,
         limit,
         deleted,
-        _chosen_columns(store, split_columns(columns), remembered=is_terminal() and not as_json),
+        _chosen_columns(store, given, remembered=for_person),
         split_columns(group_by),
         as_json,
+        remember=for_person and bool(given) and given != [DEFAULT],
     )
     if watch is None:
         what.show()
@@ -220,8 +223,6 @@ def _chosen_columns(store: Store, given: list[str], *, remembered: bool) -> list
         memory.put(store.store_id, None)
         return None
     if given:
-        if remembered and memory.get(store.store_id) != given and memory.put(store.store_id, given):
-            note("these columns are remembered for this store; to forget them: mltrack ls --columns default")
         return given
     return memory.get(store.store_id) if remembered else None
 
@@ -233,10 +234,11 @@ def _ordered_by(order_by: Sequence[str]) -> list[str]:
     return [*named, *aggregates_of(names)]
 
 
-def _note_unknown(runs: Sequence[Found], names: Sequence[str]) -> None:
-    """Say which names no run shown has: they may be misspelled."""
+def _note_unknown(runs: Sequence[Found], names: Sequence[str]) -> list[str]:
+    """Say which names no run shown has, and give them: they may be misspelled."""
     from mltrack.cli.names import meant
 
+    unknown = []
     known = {name for run in runs for name in (*run.data.metrics, *run.data.params)}
     known |= {
         f"{kind}.{key}" for run in runs for kind in ("metrics", "params", "tags") for key in getattr(run.data, kind)
@@ -245,8 +247,10 @@ def _note_unknown(runs: Sequence[Found], names: Sequence[str]) -> None:
         aggregate = aggregate_in(name)
         if aggregate is not None and name not in known:
             name = aggregate.metric
-        if name and name.replace("`", "").replace('"', "") not in known:
-            note(f"none of these runs has {name!r}; {meant(name, known)}", style="yellow")
+        if name and name not in FIXED_COLUMNS and name.replace("`", "").replace('"', "") not in known:
+            unknown.append(name)
+            note(f"none of these runs has {name!r}; {meant(name, {*known, *FIXED_COLUMNS})}", style="yellow")
+    return unknown
 
 
 def _note_hidden(store: Store, experiments: Sequence[str]) -> None:
@@ -264,128 +268,3 @@ def _note_hidden(store: Store, experiments: Sequence[str]) -> None:
                     f"experiment {hidden.name!r} is deleted, with its {plural(len(runs), 'run')}{more}: "
                     f"mltrack restore --experiment {name}"
                 )
-
-
-def points_of(store: Store, runs: Sequence[Found]) -> dict[str, int]:
-    """The number of points of each run that count."""
-    counts = store.point_counts()
-    return {run.info.run_id: counts.get(run.info.run_id, 0) for run in runs}
-
-
-def print_runs(
-    runs: Sequence[Found], points: Mapping[str, int], columns: Sequence[str] | None = None, *, tree: bool = True
-) -> None:
-    """Print a table of runs.
-
-    Args:
-        runs: the runs.
-        points: the number of points of each.
-        columns: metrics, params and tags to show; the most common metrics when not given.
-        tree: in a terminal, put the children of a run below it.
-    """
-    from mltrack.cli.formatting import ago, count, moment, number, plain_number, run_time, state, status
-
-    pretty = is_terminal()
-    chosen = (
-        list(columns) if columns is not None else [*_common_metrics(runs, METRIC_COLUMNS_MAX), *_differing_params(runs)]
-    )
-    shown = number if pretty else plain_number
-    one_experiment = pretty and len({run.info.experiment_name for run in runs}) == 1
-    head = [
-        Column("id", style="cyan"),
-        Column("name", cut=True),
-        *([] if one_experiment else [Column("experiment", cut=True, drop=3)]),
-        Column("status", drop=2),
-        Column("started", drop=4),
-        Column("duration", right=True, drop=5),
-        Column("points", right=True, drop=6),
-        *(_value_column(runs, name, drop=1 if columns is not None else 3) for name in chosen),
-    ]
-    alerts = {run.info.run_id: alert_count(run) for run in runs}
-    if any(alerts.values()):
-        head.insert(len(head) - len(chosen), Column("alerts", right=True, style="red", drop=2))
-    now_ms = time.time_ns() // 1_000_000
-    rows: list[list[Cell]] = []
-    for run, depth in _as_tree(runs) if tree and pretty else [(run, 0) for run in runs]:
-        info = run.info
-        elsewhere = _elsewhere(info)
-        rows.append(
-            [
-                info.run_id[:SHORT_ID] if pretty else info.run_id,
-                "  " * (depth - 1) + "└ " * (depth > 0) + info.run_name,
-                *([] if one_experiment else [info.experiment_name]),
-                state(info, elsewhere, now_ms) if pretty else status(info),
-                ago(info.start_time, now_ms) if pretty else moment(info.start_time),
-                run_time(info, elsewhere, now_ms),
-                count(points[info.run_id]) if pretty else str(points[info.run_id]),
-                *([f"! {alerts[info.run_id]}" if alerts[info.run_id] else ""] if any(alerts.values()) else []),
-                *(value_of(run, name).shown(shown) for name in chosen),
-            ]
-        )
-    print_table(head, rows)
-
-
-def _elsewhere(info: RunInfo) -> Elsewhere | None:
-    """Where a run is recorded, if that is in another store, which the catalog does not know."""
-    from mltrack.storage.runs.state import running_elsewhere
-
-    return running_elsewhere(RunFolder(Path(info.artifact_uri).parent)) if info.live else None
-
-
-def _copy_facts(info: RunInfo) -> dict[str, Any]:
-    """Of a run that is recorded in another store: where, and as of when this is known, in ns; else nothing."""
-    elsewhere = _elsewhere(info)
-    return {} if elsewhere is None else {"elsewhere": asdict(elsewhere)}
-
-
-def _common_metrics(runs: Sequence[Found], most: int) -> list[str]:
-    """The most common metrics, those with short names first; system metrics are shown only if chosen."""
-    seen = Counter(key for run in runs for key in run.data.metrics if not key.startswith("system/"))
-    ranked = sorted(seen, key=lambda key: (-seen[key], len(key), key))
-    return sorted(ranked[:most])
-
-
-def _differing_params(runs: Sequence[Found]) -> list[str]:
-    """The params that tell these runs apart, those that most runs have first; of a single run, its first ones."""
-    values: dict[str, Counter[str]] = {}
-    for run in runs:
-        for key, value in run.data.params.items():
-            values.setdefault(key, Counter())[value] += 1
-    metrics = {key for run in runs for key in run.data.metrics}
-    differing = [key for key, seen in values.items() if len(runs) == 1 or len(seen) > 1 or seen.total() < len(runs)]
-    ranked = sorted(differing, key=lambda key: (-values[key].total(), len(key), key))[:PARAM_COLUMNS_MAX]
-    return [f"params.{key}" if key in metrics or "." in key else key for key in sorted(ranked)]
-
-
-def _value_column(runs: Sequence[Found], name: str, drop: int) -> Column:
-    """A column of numbers, unless one of the values is another text."""
-    is_text = any(not _is_number(value_of(run, name).shown(str)) for run in runs)
-    return Column(name, right=not is_text, cut=True, drop=drop)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text or 0)
-    except ValueError:
-        return False
-    return True
-
-
-def _as_tree(runs: Sequence[Found]) -> list[tuple[Found, int]]:
-    """Each run with its depth, children right after their parent, oldest child first."""
-    ids = {run.info.run_id for run in runs}
-    children: dict[str, list[Found]] = {}
-    tops = []
-    for run in runs:
-        parent = run.info.parent_run_id
-        if parent in ids and parent is not None and parent != run.info.run_id:
-            children.setdefault(parent, []).insert(0, run)
-        else:
-            tops.append(run)
-    ordered: list[tuple[Found, int]] = []
-    left = [(run, 0) for run in reversed(tops)]
-    while left:
-        run, depth = left.pop()
-        ordered.append((run, depth))
-        left += [(child, depth + 1) for child in reversed(children.pop(run.info.run_id, []))]
-    return ordered

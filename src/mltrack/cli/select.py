@@ -101,10 +101,12 @@ def experiment_named(store: Store, name: str) -> Experiment:
 
 
 def run_facts(run: Described, points: int) -> dict[str, Any]:
-    """A run for --json: MLflow's names; times in ms since the epoch; the latest value of each metric."""
+    """A run for --json: MLflow's names; times as ISO 8601 in UTC; the latest value of each metric."""
+    from mltrack.text.figures import with_times
+
     data = run.data
     return {
-        **asdict(run.info),
+        **with_times(asdict(run.info), ms=("start_time", "end_time")),
         "status": run.info.shown_status,
         "points": points,
         "metrics": dict(data.metrics),

@@ -17,7 +17,7 @@ import click
 
 from mltrack.cli.context import Session, command, pass_session
 from mltrack.disk.store_path import uri_of
-from mltrack.errors import NotFoundError, RemoteError
+from mltrack.errors import NotFoundError, RemoteError, UsageError
 from mltrack.extras import need
 from mltrack.process.shutdown import ShutdownRequested, ShutdownSignal
 from mltrack.text.printing import say
@@ -43,6 +43,12 @@ _MODEL_URI = re.compile(
 """The URI of a logged model, a version of a registered model, or files of a run."""
 
 _host = click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+_allowed_hosts = click.option(
+    "--allowed-hosts",
+    metavar="NAMES",
+    help="Names, with commas between, by which browsers may reach it: of a proxy, or * for any."
+    "  [default: this machine's, or $MLFLOW_SERVER_ALLOWED_HOSTS]",
+)
 _port = click.option("--port", type=click.IntRange(1, 65535), help="The port; by default a free one.")
 
 
@@ -50,12 +56,7 @@ _port = click.option("--port", type=click.IntRange(1, 65535), help="The port; by
 @_host
 @_port
 @click.option("--workers", type=click.IntRange(1, 64), default=UI_WORKERS, show_default=True, help="Server processes.")
-@click.option(
-    "--allowed-hosts",
-    metavar="NAMES",
-    help="Names, with commas between, by which browsers may reach it: of a proxy, or * for any."
-    "  [default: this machine's, or $MLFLOW_SERVER_ALLOWED_HOSTS]",
-)
+@_allowed_hosts
 @click.option("--browser/--no-browser", default=True, help="Open a browser.  [default: if there is a display]")
 @pass_session
 def ui(session: Session, host: str, port: int | None, workers: int, allowed_hosts: str | None, browser: bool) -> int:
@@ -111,22 +112,38 @@ def ui(session: Session, host: str, port: int | None, workers: int, allowed_host
     show_default=True,
     help="Where the model runs: in this environment, or one made for it.",
 )
+@_allowed_hosts
 @pass_session
-def serve(session: Session, model_uri: str, host: str, port: int | None, workers: int, env_manager: str) -> int:
+def serve(
+    session: Session,
+    model_uri: str,
+    host: str,
+    port: int | None,
+    workers: int,
+    env_manager: str,
+    allowed_hosts: str | None,
+) -> int:
     """Serve MODEL with MLflow's scoring server: POST inputs as JSON to /invocations; Ctrl-C ends it.
 
     MODEL is `models:/NAME/VERSION`, `models:/NAME@ALIAS`, `runs:/RUN_ID/PATH`, or a folder with an MLmodel file.
+    By default it listens on this machine only, and answers to this machine's names only, unless the model runs in an
+    environment made for it.
     """
-    from mltrack.process.server import running_server, server_environment
+    from mltrack.mlflow_plugin.ui_server import LOCAL, scoring_command, scoring_environment
+    from mltrack.process.server import running_server
 
+    if allowed_hosts is not None and env_manager != LOCAL:
+        raise UsageError(
+            f"--allowed-hosts has no effect with --env-manager {env_manager}",
+            hint="leave one of them out: there MLflow's own server answers to any name",
+        )
     need("mlflow", "mltrack serve")
     store = session.store()
     _check_model(store, model_uri)
     port = _port_of(host, port)
     url = f"http://{_in_url(host)}:{port}"
-    words = ["-m", "mlflow", "models", "serve", "--model-uri", model_uri, "--host", host, "--port", str(port)]
-    words += ["--workers", str(workers), "--env-manager", env_manager]
-    environment = server_environment() | {"MLFLOW_TRACKING_URI": _uri(store)}
+    words = scoring_command(model_uri, host, port, workers, env_manager)
+    environment = scoring_environment(_uri(store), host, port, allowed_hosts=allowed_hosts)
     what = f"the server for {model_uri}"
     _warn_if_reachable(host, "ask the model")
     with (

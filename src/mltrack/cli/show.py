@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mltrack.cli.context import RUN, Session, command, json_option, pass_session
+from mltrack.text.figures import utc_ns, with_times
 from mltrack.text.printing import Column, heading, is_terminal, note, print_json, print_table, say
 
 if TYPE_CHECKING:
     from mltrack.entities import WriterInfo
     from mltrack.storage.runs.stored_run import StoredRun
+    from mltrack.store import Store
     from mltrack.text.printing import Cell
 
 __all__ = ["show"]
@@ -24,7 +26,8 @@ __all__ = ["show"]
 @pass_session
 def show(session: Session, run: str, as_json: bool) -> None:
     """Show everything about RUN (an id, its first digits, a name, or @last)."""
-    stored = session.store().run(run)
+    store = session.store()
+    stored = store.run(run)
     if as_json:
         print_json(_everything(stored))
         return
@@ -37,7 +40,7 @@ def show(session: Session, run: str, as_json: bool) -> None:
     _print_pairs("Tags", stored.tags)
     _print_metrics(stored)
     _print_datasets(stored)
-    _print_models(stored)
+    _print_models(store, stored)
     _print_artifacts(stored)
     _print_writers(stored)
 
@@ -45,23 +48,24 @@ def show(session: Session, run: str, as_json: bool) -> None:
 def _everything(run: StoredRun) -> dict[str, Any]:
     from dataclasses import asdict
 
+    from mltrack.cli.guards import alert_facts
     from mltrack.cli.select import run_facts
 
     return {
         **run_facts(run, run.point_count),
-        "metrics": {key: asdict(summary) for key, summary in sorted(run.summaries.items())},
+        "metrics": {key: with_times(asdict(summary), ns=("time",)) for key, summary in sorted(run.summaries.items())},
         "datasets": [
             {**asdict(used.dataset), "context": used.context, "tags": dict(used.tags)} for used in run.datasets
         ],
         "model_inputs": run.model_inputs,
         "model_outputs": [asdict(made) for made in run.model_outputs],
-        "artifacts": [asdict(artifact) for artifact in run.artifacts],
-        "writers": [{**asdict(w), "position": w.position._asdict()} for w in run.writers()],
+        "artifacts": [with_times(asdict(artifact), ns=("time",)) for artifact in run.artifacts],
+        "writers": [{**with_times(asdict(w), ns=("opened",)), "position": w.position._asdict()} for w in run.writers()],
         "lost": run.lost,
         "lost_artifacts": [{"path": path, "reason": reason} for path, reason in run.lost_artifacts.items()],
-        "alerts": [asdict(alert) for alert in run.alerts()],
+        "alerts": [alert_facts(alert) for alert in run.alerts()],
         **_history(run),
-        **({} if run.state.elsewhere is None else {"elsewhere": asdict(run.state.elsewhere)}),
+        **({} if run.state.elsewhere is None else {"elsewhere": with_times(asdict(run.state.elsewhere), ns=("time",))}),
         "damage": [str(error) for error in [*run.state.damage, *run.damage]],
     }
 
@@ -73,7 +77,7 @@ def _history(run: StoredRun) -> dict[str, Any]:
         return {"rewinds": [], "forked_from": None}
     fork = visibility.fork
     return {
-        "rewinds": [{"step": r.step, "time": r.time, "undone": r.undone} for r in visibility.rewinds],
+        "rewinds": [{"step": r.step, "time": utc_ns(r.time), "undone": r.undone} for r in visibility.rewinds],
         "forked_from": None if fork is None else {"run_id": fork.run_id, "step": fork.step},
     }
 
@@ -140,13 +144,16 @@ def _print_datasets(run: StoredRun) -> None:
         print_table(columns, rows)
 
 
-def _print_models(run: StoredRun) -> None:
-    rows = [(model_id, "used", "") for model_id in run.model_inputs]
-    rows += [(made.model_id, "made", str(made.step)) for made in run.model_outputs]
+def _print_models(store: Store, run: StoredRun) -> None:
+    ids = [*run.model_inputs, *(made.model_id for made in run.model_outputs)]
+    names = {one: store.logged_models.get(one).name for one in ids if store.logged_models.has(one)}
+    rows = [(model_id, names.get(model_id, ""), "used", "") for model_id in run.model_inputs]
+    rows += [(made.model_id, names.get(made.model_id, ""), "made", str(made.step)) for made in run.model_outputs]
     if rows:
         say()
         heading("Models")
-        print_table([Column("model", style="cyan"), Column("use"), Column("step", right=True)], rows)
+        columns = [Column("model", style="cyan"), Column("name", cut=True), Column("use")]
+        print_table([*columns, Column("step", right=True)], rows)
 
 
 def _print_artifacts(run: StoredRun) -> None:
@@ -175,8 +182,11 @@ def _writer_state(run: StoredRun, writer: WriterInfo) -> str:
 
 
 def _print_writers(run: StoredRun) -> None:
-    from mltrack.cli.formatting import count, moment
+    """The processes that recorded; an edit is a writer too, but nobody looks for it here."""
+    from mltrack.cli.formatting import count, moment, plural
 
+    found = run.writers()
+    recorded = [writer for writer in found if writer.role != "edit" or writer.position.points] or found
     say()
     heading("Writers")
     rows = [
@@ -189,8 +199,12 @@ def _print_writers(run: StoredRun) -> None:
             count(w.position.events),
             count(w.position.points),
         )
-        for w in run.writers()
+        for w in recorded
     ]
     names = ["writer", "role", "process", "opened", "state"]
     columns = [Column(name, cut=name == "process", drop=at) for at, name in enumerate(names)]
     print_table([*columns, Column("events", right=True, drop=9), Column("points", right=True, drop=8)], rows)
+    if len(found) > len(recorded):
+        note(
+            f"not listed: {plural(len(found) - len(recorded), 'edit')} by tag, rename and the like (--json lists each)"
+        )

@@ -152,6 +152,7 @@ def _print(board: Board) -> None:
 
 
 def _print_rows(board: Board) -> None:
+    from mltrack.entities import elapsed_ms
     from mltrack.text.figures import ago, duration
 
     now_ms = board.clock() // 1_000_000
@@ -164,7 +165,7 @@ def _print_rows(board: Board) -> None:
             table.append([f"{indent}{row.label} ({row.size})", live, "", ""])
             continue
         run = row.run
-        took = duration((run.end_time or now_ms) - run.start_time)
+        took = duration(elapsed_ms(run.status, run.start_time, run.end_time, now_ms))
         alerts = f" ! {run.alerts}" if run.alerts else ""
         table.append([f"{indent}{run.name}", f"{run.state}{alerts}", ago(run.start_time, now_ms), took])
     columns = [Column("run", cut=True), Column("status"), Column("started", drop=1), Column("duration", right=True)]

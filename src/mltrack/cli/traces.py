@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mltrack.cli.context import Command, Session, experiments_option, json_option, pass_session
+from mltrack.cli.names import wanted_tags
 from mltrack.errors import UsageError
+from mltrack.text.figures import with_times
 from mltrack.text.printing import Column, heading, is_terminal, note, print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -133,17 +135,14 @@ def _matching(
 
     ids = {experiment_named(store, name).experiment_id for name in experiments}
     run_id = None if run is None else store.resolve(run)
-    pairs = [tag.partition("=") for tag in tags]
-    for key, sign, _ in pairs:
-        if not sign or not key:
-            raise UsageError(f"{key!r} is not KEY=VALUE", hint="mltrack traces ls --tag KEY=VALUE")
+    wanted = wanted_tags(tags, "mltrack traces ls --tag KEY=VALUE")
     found = [
         trace
         for trace in store.traces.all()
         if (not ids or trace.experiment_id in ids)
         and (run_id is None or run_id in trace.run_ids)
         and (state is None or trace.state == state)
-        and all(trace.tags.get(key) == value for key, _, value in pairs)
+        and wanted.items() <= trace.tags.items()
     ]
     return sorted(found, key=lambda trace: (-trace.request_time, trace.trace_id))
 
@@ -170,15 +169,18 @@ def _facts(trace: Trace) -> dict[str, Any]:
     """A trace for --json, without its spans."""
     facts = {key: value for key, value in asdict(trace).items() if key not in ("spans", "metadata", "born", "final")}
     return {
-        **facts,
+        **with_times(facts, ms=("request_time",)),
         "metadata": trace.full_metadata,
-        "assessments": [asdict(each) for each in trace.assessments.values()],
+        "assessments": [
+            with_times(asdict(each), ms=("create_time", "update_time")) for each in trace.assessments.values()
+        ],
         "span_count": len(trace.spans),
     }
 
 
 def _span_facts(span: SpanHead) -> dict[str, Any]:
-    return {key: value for key, value in span._asdict().items() if key not in ("place", "order")}
+    facts = {key: value for key, value in span._asdict().items() if key not in ("place", "order")}
+    return with_times(facts, ns=("start", "end"))
 
 
 def _span_ms(span: SpanHead) -> int | None:

@@ -6,9 +6,11 @@ and whose value is a class without arguments or an instance.
 
 from __future__ import annotations
 
+import shlex
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
+from mltrack.disk.layout import STORE_FOLDER
 from mltrack.errors import NotFoundError, UsageError
 from mltrack.text.printing import say
 
@@ -37,6 +39,7 @@ _OURS = {
     "comet": "mltrack.importers.comet.importer:CometImporter",
     "clearml": "mltrack.importers.clearml.importer:ClearmlImporter",
     "tfevents": "mltrack.importers.tfevents.importer:EventsImporter",
+    "mltrack": "mltrack.importers.own_files:OwnFiles",
     "csv": "mltrack.importers.tables.importer:TableImporter",
     "aim": "mltrack.importers.aim_repository:AimImporter",
 }
@@ -79,7 +82,12 @@ def kind_of(path: Path) -> Importer:
     for kind in all_kinds():
         if kind.recognizes(path):
             return kind
-    raise UsageError(f"{path} is not a source of any known kind", hint=f"name the kind with --from: {', '.join(_OURS)}")
+    hint = f"name the kind with --from: {', '.join(_OURS)}"
+    if (path / STORE_FOLDER / "store.json").is_file():
+        hint = (
+            f"it has a store of mltrack's own: bring its runs by: mltrack pull {shlex.quote(str(path / STORE_FOLDER))}"
+        )
+    raise UsageError(f"{path} is not a source of any known kind", hint=hint)
 
 
 def others_in(path: Path, first: str) -> dict[str, list[str]]:

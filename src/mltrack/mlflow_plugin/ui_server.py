@@ -11,14 +11,17 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
+from mltrack.mlflow_plugin.scoring_server import ALLOWED_NAMES
 from mltrack.process.server import server_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["is_loopback", "ui_command", "ui_environment"]
+__all__ = ["is_loopback", "scoring_command", "scoring_environment", "ui_command", "ui_environment"]
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+LOCAL = "local"
+"""The environment manager that runs a model in this very environment."""
 ALL_ADDRESSES = ("0.0.0.0", "::")
 
 ALLOWED_HOSTS = "MLFLOW_SERVER_ALLOWED_HOSTS"
@@ -76,6 +79,27 @@ def ui_environment(
         origins = [*_words(given.get(ALLOWED_ORIGINS, "")), *_origins(here, port)]
         environment[ALLOWED_ORIGINS] = ",".join(origins)
     return environment
+
+
+def scoring_command(model_uri: str, host: str, port: int, workers: int, env_manager: str) -> list[str]:
+    """The arguments of the Python interpreter to serve a model: of MLflow itself where the model gets its own Python.
+
+    There mltrack is not installed, so that nothing checks the name by which the server is reached.
+    """
+    words = ["--model-uri", model_uri, "--host", host, "--port", str(port), "--workers", str(workers)]
+    if env_manager == LOCAL:
+        return ["-m", "mltrack.mlflow_plugin.scoring_server", *words]
+    return ["-m", "mlflow", "models", "serve", *words, "--env-manager", env_manager]
+
+
+def scoring_environment(
+    uri: str, host: str, port: int, *, allowed_hosts: str | None = None, given: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """The environment of a scoring server; the arguments are those of ui_environment."""
+    allowed = _words(allowed_hosts or given.get(ALLOWED_HOSTS, ""))
+    names = [*LOOPBACK_NAMES, *(allowed or _names_of(host))]
+    known = "*" if "*" in allowed else ",".join(_with_port(dict.fromkeys(names), port))
+    return server_environment(given) | {"MLFLOW_TRACKING_URI": uri, ALLOWED_NAMES: known}
 
 
 def is_loopback(host: str) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack.drawing.colours import DASHES, LIGHT
 from mltrack.drawing.markup import Html, element, join, json_block, table
+from mltrack.entities import elapsed_ms
 from mltrack.report.model import differing
 from mltrack.report.notes import notes_html
 from mltrack.text.counting import plural
@@ -85,7 +86,7 @@ def _heading(text: str, key: str, *, right: bool) -> Html:
 def _row(run: ReportRun, fixed: Sequence[str], columns: Sequence[tuple[str, str]], now_ms: int) -> Html:
     info = run.info
     started = datetime.fromtimestamp(info.start_time / 1000, UTC)
-    took = (now_ms if info.end_time is None else info.end_time) - info.start_time
+    took = elapsed_ms(info.status, info.start_time, info.end_time, now_ms)
     shown = info.shown_status
     facts = {
         "status": element("td", element("span", shown, class_=f"status s-{shown.lower()}")),
@@ -114,7 +115,7 @@ def run_data(report: Report) -> Html:
                 "id": run.run_id,
                 "status": info.shown_status,
                 "started": info.start_time,
-                "duration": (report.made_ms if info.end_time is None else info.end_time) - info.start_time,
+                "duration": elapsed_ms(info.status, info.start_time, info.end_time, report.made_ms),
                 "experiment": info.experiment_name,
             },
             "param": {**run.tags, **run.params},

@@ -90,7 +90,7 @@ const mltrackRuns = (() => {
         .find((name) => name && !this.rows.some((row) => valueOf(this.data[row.dataset.run], name) !== undefined));
       const shown = this.rows.length - hidden.size;
       this.said.textContent = unknown ? `no run has ${unknown}`
-        : hidden.size ? `${shown} of ${this.rows.length} runs` : `${shown} runs`;
+        : hidden.size ? `${shown} of ${this.rows.length} runs` : `${shown} ${shown === 1 ? "run" : "runs"}`;
       this.onFilter(hidden);
     }
   }

@@ -1,15 +1,28 @@
-"""Numbers, sizes and durations in few characters, for people."""
+"""Numbers, sizes and durations in few characters, for people; times as text."""
 
 from __future__ import annotations
 
 import math
-from datetime import datetime
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Mapping
 
-__all__ = ["ago", "clock_time", "count", "duration", "number", "plain_number", "size", "spread_text"]
+__all__ = [
+    "ago",
+    "clock_time",
+    "count",
+    "duration",
+    "number",
+    "percentage",
+    "plain_number",
+    "size",
+    "spread_text",
+    "utc_ms",
+    "utc_ns",
+    "with_times",
+]
 
 
 def number(value: float) -> str:
@@ -44,8 +57,10 @@ def size(size_bytes: float) -> str:
     return f"{size_bytes:.3g} {unit}"
 
 
-def duration(ms: float) -> str:
-    """For example 0.4s, 12s, 3m 05s, 2h 10m, 3d 4h."""
+def duration(ms: float | None) -> str:
+    """For example 0.4s, 12s, 3m 05s, 2h 10m, 3d 4h; nothing for None."""
+    if ms is None:
+        return ""
     seconds = max(ms, 0) / 1000
     if seconds < 9.95:
         return f"{seconds:.1f}s"
@@ -73,6 +88,34 @@ def ago(then_ms: int, now_ms: int) -> str:
 def clock_time(time_ns: int) -> str:
     """The local time of day with milliseconds."""
     return datetime.fromtimestamp(time_ns / 1e9).strftime("%H:%M:%S.%f")[:-3]
+
+
+def utc_ms(time_ms: int) -> str:
+    """A time as ISO 8601 in UTC, with milliseconds: for JSON."""
+    return f"{_utc_second(time_ms // 1000)}.{time_ms % 1000:03}Z"
+
+
+def utc_ns(time_ns: int) -> str:
+    """A time as ISO 8601 in UTC, with nanoseconds: for pipes and JSON, where a point's time must stay exact."""
+    return f"{_utc_second(time_ns // 1_000_000_000)}.{time_ns % 1_000_000_000:09}Z"
+
+
+def _utc_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def with_times(facts: Mapping[str, Any], *, ms: Collection[str] = (), ns: Collection[str] = ()) -> dict[str, Any]:
+    """The facts for JSON: the named times, in ms or in ns since the epoch, as ISO 8601; None where one is not set."""
+    shown = dict(facts)
+    for names, as_text in ((ms, utc_ms), (ns, utc_ns)):
+        for name in names:
+            shown[name] = as_text(shown[name]) if shown[name] else None
+    return shown
+
+
+def percentage(value: float) -> str:
+    """A change in percent, with its sign: +12.5, -0.04; as few digits as say something."""
+    return f"{value:+.1f}" if not value or abs(value) >= 0.05 else f"{value:+.1g}"
 
 
 def spread_text(mean: float, deviation: float | None, shown: Callable[[float], str] = number) -> str:

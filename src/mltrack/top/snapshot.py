@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from mltrack.text.figures import utc_ns, with_times
 from mltrack.top.chart import draw_chart, from_logarithm
 
 if TYPE_CHECKING:
@@ -31,13 +32,13 @@ def ready_board(board: Board) -> None:
 
 
 def snapshot(board: Board) -> dict[str, Any]:
-    """Rows, charts, details, log, images and remotes of a board that was read; times in ms or ns as elsewhere."""
+    """Rows, charts, details, log, images and remotes of a board that was read; times as ISO 8601 in UTC."""
     kept = board.settings.store
     details = board.details
     run = board.run
     return {
         "store": str(board.layout.root),
-        "time": board.clock(),
+        "time": utc_ns(board.clock()),
         "filter": kept.filter,
         "group_by": kept.group_by,
         "problem": board.problem,
@@ -53,14 +54,14 @@ def snapshot(board: Board) -> dict[str, Any]:
         "tags": {} if details is None else dict(details.tags),
         "log": board.log,
         "images": [image.name for image in board.images],
-        "sync": [asdict(state) for state in board.remotes],
+        "sync": [with_times(asdict(state), ns=("last_sync", "last_error_time")) for state in board.remotes],
     }
 
 
 def _row(board: Board, row: Row) -> dict[str, Any]:
     if row.run is None:
         return {"group": row.label, "runs": row.size, "live": row.live}
-    line = row.run._asdict()
+    line = with_times(row.run._asdict(), ms=("start_time", "end_time"))
     return {
         **line,
         "status": row.run.state,

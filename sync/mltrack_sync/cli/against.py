@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mltrack.text.counting import plural
+from mltrack.text.figures import size
 from mltrack.text.printing import Column, is_terminal, print_json, print_table, say, say_fields, styled
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def _print(report: Comparison) -> None:
         say(f"left out: {words}")
     for problem in report.problems:
         say(styled(f"not compared: {problem}", fg="yellow"))
-    files = f"{plural(report.artifacts, 'artifact')} ({plural(report.artifact_bytes, 'byte')})"
+    files = f"{plural(report.artifacts, 'artifact')} ({size(report.artifact_bytes)})"
     compared = (
         (report.params, plural(report.params, "param")),
         (report.tags, plural(report.tags, "tag")),

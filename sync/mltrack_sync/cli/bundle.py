@@ -10,6 +10,7 @@ import click
 
 from mltrack.errors import UsageError
 from mltrack.text.counting import plural
+from mltrack.text.figures import size
 from mltrack.text.printing import console, print_json, say
 from mltrack_sync.cli.common import (
     Command,
@@ -77,7 +78,7 @@ def bundle(
     else:
         runs_in = sum(unit.snapshot.unit.startswith("runs/") for unit in written.units)
         which = f", bundle {written.manifest.number} for {receiver}" if receiver else ""
-        say(f"{written.path}: {plural(runs_in, 'run')}, {written.bytes:,} bytes{which}")
+        say(f"{written.path}: {plural(runs_in, 'run')}, {size(written.bytes)}{which}")
 
 
 def _write(store: Store, out: str, options: BundleOptions, as_json: bool) -> WrittenBundle | None:
@@ -137,7 +138,7 @@ def receipt(ctx: click.Context, file: str | None, out: str | None, accepted: str
         say(line.decode().rstrip("\n"))
     else:
         Path(out).write_bytes(line)
-        say(f"{out}: {len(line)} bytes")
+        say(f"{out}: {size(len(line))}")
 
 
 commands: list[click.Command] = [bundle, receipt]

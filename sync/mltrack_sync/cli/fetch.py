@@ -11,6 +11,7 @@ import click
 from mltrack.disk.absent import read_absent
 from mltrack.errors import NotFoundError, RemoteError, StoreError
 from mltrack.text.counting import plural
+from mltrack.text.figures import size
 from mltrack.text.printing import print_json, say
 from mltrack_sync.cli.common import PARTIAL, Command, json_option, open_store
 from mltrack_sync.cli.progress import with_progress
@@ -91,7 +92,7 @@ def _held(store: Store, run_id: str) -> dict[str, int]:
 
 def _print(run_id: str, fetched: dict[str, int], left: list[str], wanted: tuple[str, ...]) -> None:
     if fetched or left:
-        say(f"run {run_id}: {plural(len(fetched), 'file')} fetched ({sum(fetched.values()):,} bytes)")
+        say(f"run {run_id}: {plural(len(fetched), 'file')} fetched ({size(sum(fetched.values()))})")
     else:
         say(f"run {run_id}: {'nothing of that' if wanted else 'no file'} was left out")
     for path in sorted(left):

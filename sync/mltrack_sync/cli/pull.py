@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mltrack.text.figures import size
 from mltrack.text.printing import Column, heading, print_json, print_table, say, styled
 from mltrack_sync.cli.common import (
     PARTIAL,
@@ -128,7 +129,7 @@ def _print(report: PullReport) -> None:
     if report.runs or report.artifacts or any(others.values()):
         heading(f"{'Would come from' if report.dry_run else 'Came from'} {title}")
         rows = {"runs": f"{report.runs:,} ({report.created:,} new)", "points": f"{report.points:,}"}
-        rows |= {"artifacts": f"{report.artifacts:,} ({report.artifact_bytes:,} bytes)"}
+        rows |= {"artifacts": f"{report.artifacts:,} ({size(report.artifact_bytes)})"}
         if report.skipped_artifacts:
             rows["artifacts left out"] = f"{report.skipped_artifacts:,}"
         rows |= {what: f"{count:,}" for what, count in others.items() if count}

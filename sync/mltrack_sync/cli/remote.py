@@ -11,6 +11,7 @@ import click
 
 from mltrack.errors import UsageError
 from mltrack.text.counting import plural
+from mltrack.text.figures import with_times
 from mltrack.text.printing import Column, console, is_terminal, note, print_json, print_table, say, say_fields, styled
 from mltrack.text.redaction import hide
 from mltrack_sync.cli.common import Command, json_option, open_store, print_rejected
@@ -54,7 +55,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
     store = open_store(ctx)
     found = [status_of(store, remote) for remote in (*Remotes(store).all(), *receivers(store))]
     if as_json:
-        print_json([json_fields(one) for one in found])
+        print_json([_status_fields(one) for one in found])
     elif not found:
         say(f"{store.path} has no remote yet. Add one: mltrack remote add NAME URL")
     else:
@@ -146,6 +147,14 @@ def _when(time_ns: int) -> str:
         return "never"
     moment = datetime.fromtimestamp(time_ns / 1e9, UTC)
     return moment.astimezone().isoformat(" ", "seconds") if is_terminal() else moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _status_fields(one: RemoteStatus) -> dict[str, Any]:
+    """What is known of a remote, for --json."""
+    fields = with_times(json_fields(one), ns=("last_sync", "last_error_time", "oldest_pending", "running_as_of"))
+    if fields["background"] is not None:
+        fields["background"] = with_times(fields["background"], ns=("since", "last_pass"))
+    return fields
 
 
 # --- remote ------------------------------------------------------------------------------------------------------
@@ -260,12 +269,16 @@ def remote_set(ctx: click.Context, name: str, settings: tuple[str, ...], shared_
 
 def _described(one: Remote) -> list[str]:
     """Its name, URL and settings."""
+    return [one.name, one.url, *_settings(one)]
+
+
+def _settings(one: Remote) -> list[str]:
     shown = [f"history={one.history or 'whole'}"] if one.history is not None else []
     if one.max_artifact_size is not None:
         shown.append(f"max_artifact_size={one.max_artifact_size}")
     if one.mlflow_workspace:
         shown.append(f"workspace={one.mlflow_workspace}")
-    return [one.name, one.url, *shown]
+    return shown
 
 
 @remote.command(
@@ -374,8 +387,13 @@ def remote_ls(ctx: click.Context, as_json: bool) -> None:
     found = Remotes(open_store(ctx)).all()
     if as_json:
         print_json([_remote_fields(one) for one in found])
-    for one in () if as_json else found:
-        say_fields(*_described(one))
+        return
+    if not found:
+        note("there are none yet: mltrack remote add NAME URL")
+        return
+    rows = [(one.name, hide(one.url), ", ".join(_settings(one))) for one in found]
+    print_table([Column("name", style="cyan"), Column("url", wrap=True), Column("settings", wrap=True)], rows)
+    for one in found:
         if one.refusal is not None:
             note(f"{one.name}: {one.refusal.message} ({one.refusal.hint})", style="yellow")
 

@@ -9,6 +9,7 @@ import click
 
 from mltrack.errors import UsageError
 from mltrack.text.counting import plural
+from mltrack.text.figures import size
 from mltrack.text.printing import Column, confirm, is_terminal, print_json, print_table, say, say_fields
 from mltrack_sync.cli.against import compare_with_source
 from mltrack_sync.cli.common import Command, json_option, open_store, remote_argument, selection_options
@@ -105,9 +106,7 @@ def _print(report: VerifyReport) -> None:
     for line in report.unsupported:
         say(line)
     what = f"{plural(report.metrics, 'metric')} (latest point)" if report.quick else plural(report.points, "point")
-    files = (
-        f"{plural(report.artifacts, 'artifact')} ({'size' if report.quick else plural(report.artifact_bytes, 'byte')})"
-    )
+    files = f"{plural(report.artifacts, 'artifact')} ({'by size' if report.quick else size(report.artifact_bytes)})"
     equal = f"{plural(report.params, 'param')}, {plural(report.tags, 'tag')}, {what}, {files}"
     same = (
         (report.datasets, "dataset"),
@@ -194,9 +193,7 @@ def gc(
     if as_json:
         print_json(_gc_fields(plan, freed, kept, dry_run))
     elif not dry_run:
-        say(
-            f"{sum(run.bytes for run in freed):,} bytes of {plural(len(freed), 'run')} are free; {plan.remote} has them"
-        )
+        say(f"{size(sum(run.bytes for run in freed))} of {plural(len(freed), 'run')} are free; {plan.remote} has them")
 
 
 def _print_plan(plan: GcPlan) -> None:
@@ -204,14 +201,14 @@ def _print_plan(plan: GcPlan) -> None:
         say(_kept(kept))
     what = "files of" if plan.keep_metrics else "run"
     for run in plan.deletable:
-        say(f"goes: {what} {run.run_id} {run.run_name}, {run.bytes:,} bytes")
+        say(f"goes: {what} {run.run_id} {run.run_name}, {size(run.bytes)}")
     stays = "stays" if len(plan.retained) == 1 else "stay"
-    say(f"{plural(len(plan.deletable), 'run')} with {plan.bytes:,} bytes can go, {len(plan.retained):,} {stays}")
+    say(f"{plural(len(plan.deletable), 'run')} with {size(plan.bytes)} can go, {len(plan.retained):,} {stays}")
 
 
 def _question(plan: GcPlan) -> str:
     what = plural(len(plan.deletable), "local run")
-    return f"Permanently delete {'artifacts of ' if plan.keep_metrics else ''}{what} ({plan.bytes:,} bytes)?"
+    return f"Permanently delete {'artifacts of ' if plan.keep_metrics else ''}{what} ({size(plan.bytes)})?"
 
 
 def _kept(run: Retained) -> str:

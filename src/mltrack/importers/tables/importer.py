@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack.importers.hparams_file import HPARAMS_FILE, read_hparams
 from mltrack.importers.listing import is_store, list_files
+from mltrack.importers.own_files import is_export
 from mltrack.importers.source import BaseSource, SourceError, SourceFile, SourceRun
 
 if TYPE_CHECKING:
@@ -81,6 +82,11 @@ class TableSource(BaseSource):
         """The runs of all files."""
         for table in _tables(self._path):
             where = table.name if table == self._path else table.relative_to(self._path).as_posix()
+            if table != self._path and is_export(table) and not is_export(self._path):
+                self._findings.left_out(
+                    f"{where}: mltrack export wrote it (mltrack import FILE --from csv takes its points)"
+                )
+                continue
             try:
                 yield from self._runs_of(table, where)
             except (SourceError, OSError) as error:

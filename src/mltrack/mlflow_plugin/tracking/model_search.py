@@ -11,6 +11,7 @@ from mlflow.store.tracking import SEARCH_LOGGED_MODEL_MAX_RESULTS_DEFAULT
 from mlflow.utils.search_utils import SearchLoggedModelsPaginationToken
 
 from mltrack.catalog.comparators import LISTS, NUMBERS, comparator_test
+from mltrack.catalog.filter_tokens import DATE_HINT, time_in_ms
 from mltrack.entities import DELETED, LOGGED_MODEL_STATUSES
 from mltrack.errors import FilterError, UsageError
 
@@ -206,7 +207,10 @@ def _number(key: str, value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError):
-        raise FilterError(f"{key} is compared with {value!r}, which is not a number", hint="give a number") from None
+        moment = time_in_ms(value) if isinstance(value, str) else None
+        if moment is None:
+            raise FilterError(f"{key} is compared with {value!r}, which is not a time", hint=DATE_HINT) from None
+        return moment
 
 
 # --- orders ---

@@ -15,6 +15,7 @@ from mlflow.tracing.constant import TraceMetadataKey, TraceTagKey
 from mlflow.utils.search_utils import SearchTraceUtils
 
 from mltrack.catalog.comparators import EQUALITY, NULLS, ORDERED, comparator_test
+from mltrack.catalog.filter_tokens import time_in_ms
 from mltrack.errors import UsageError
 from mltrack.mlflow_plugin.tracking.trace_entities import value_number
 
@@ -189,6 +190,9 @@ def attribute(trace: Trace, key: str) -> Any:
 def _as_number(key: str, value: Any) -> float:
     if isinstance(value, (int, float)):
         return value
+    moment = time_in_ms(value) if key != "execution_time_ms" and isinstance(value, str) and "-" in value else None
+    if moment is not None:
+        return moment
     try:
         return float(value)
     except (TypeError, ValueError):

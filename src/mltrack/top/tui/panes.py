@@ -10,6 +10,7 @@ from rich.text import Text
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
+from mltrack.entities import elapsed_ms
 from mltrack.text.counting import plural
 from mltrack.text.figures import ago, clock_time, count, duration, size
 from mltrack.text.printable import printable
@@ -81,7 +82,7 @@ class RunPane(_TextPane):
             ("experiment", run.experiment),
             ("status", run.state),
             ("started", ago(run.start_time, now_ms)),
-            ("duration", duration((run.end_time or now_ms) - run.start_time)),
+            ("duration", duration(elapsed_ms(run.status, run.start_time, run.end_time, now_ms))),
         ]
 
 
