@@ -290,6 +290,6 @@ def test_show_lists_what_recorded_and_counts_what_edited(cli: Cli) -> None:
     assert len(cli("show", "spirals-1", "--json").json["writers"]) == 3
 
 
-def test_a_column_that_is_always_there_may_be_named_and_a_misspelled_one_is_told(cli: Cli) -> None:
+def test_a_fixed_column_may_be_named_and_a_misspelled_one_is_answered(cli: Cli) -> None:
     assert cli("ls", "-c", "name,loss").err == ""
     assert "did you mean name?" in cli("ls", "-c", "nam").err

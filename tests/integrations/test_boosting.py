@@ -116,6 +116,22 @@ def test_each_trial_of_optuna_is_a_run_and_a_pruned_one_has_not_failed(store: St
     assert runs["0"].tags["optuna.study"] == "squares"
 
 
+def test_lightgbm_ends_a_training_whose_run_is_asked_to_stop(store: Store) -> None:
+    lightgbm = pytest.importorskip("lightgbm", reason=HOW)
+    from mltrack.integrations.lightgbm import MltrackCallback
+
+    rows, labels = data()
+    training = lightgbm.Dataset(rows, labels)
+    settings = {"num_leaves": 4, "verbose": -1}
+    with mltrack.start_run() as run:
+        store.stop_run(run.run_id, "enough")
+        booster = lightgbm.train(settings, training, 50, valid_sets=[training], callbacks=[MltrackCallback()])
+        lightgbm.cv(settings, training, 50, nfold=2, stratified=False, callbacks=[MltrackCallback()])
+    assert booster.current_iteration() == booster.best_iteration == 1
+    assert booster.best_score["training"]
+    assert {summary.count for summary in store.run(run.run_id).summaries.values()} == {1}
+
+
 def test_lightgbm_keeps_the_round_that_stops_early_and_ends_its_own_run(store: Store) -> None:
     lightgbm = pytest.importorskip("lightgbm", reason=HOW)
     from mltrack.integrations.lightgbm import MltrackCallback

@@ -40,6 +40,18 @@ trainer.fit(Model(), data)
 assert trainer.checkpoint_callback.best_model_path.count("/Default/") == 1
 """
 
+LIGHTNING_STOPPED = """
+import mltrack
+
+run = mltrack.start_run()
+mltrack.Store.open(".mltrack").stop_run(run.run_id, "enough")
+options = {"enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+trainer = L.Trainer(max_epochs=9, logger=MltrackLogger(), log_every_n_steps=2, **options)
+trainer.fit(Model(), data)
+assert trainer.global_step == 2, trainer.global_step
+run.end()
+"""
+
 TRANSFORMERS = """
 import torch
 from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
@@ -108,6 +120,12 @@ def test_lightning_logs_metrics_hyperparameters_and_checkpoints(tmp_path: Path) 
     assert run.summaries["train_loss"].count == 8
     assert run.summaries["train_loss"].step == 15
     assert any(artifact.path.endswith(".ckpt") for artifact in run.artifacts)
+
+
+def test_lightning_ends_a_training_whose_run_is_asked_to_stop(tmp_path: Path) -> None:
+    configured = LIGHTNING.partition("logger = ")[0]
+    run = trained(tmp_path, configured + LIGHTNING_STOPPED, "lightning")
+    assert run.summaries["train_loss"].count == 1
 
 
 def test_the_trainer_of_transformers_logs_losses_and_arguments(tmp_path: Path) -> None:

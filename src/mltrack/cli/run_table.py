@@ -29,7 +29,7 @@ PARAM_TEXT_MAX = 16
 METRIC_COLUMNS_MAX = 4
 SHORT_ID = 8
 FIXED_COLUMNS = ("id", "name", "experiment", "status", "started", "duration", "points", "alerts")
-"""Those that are always shown: to choose one is no mistake."""
+"""Those that are always shown: one that is chosen as well is shown once."""
 
 
 def points_of(store: Store, runs: Sequence[Found]) -> dict[str, int]:

@@ -19,7 +19,8 @@ class MltrackCallback:
     It logs to ``run``, else to the active run, else to one that it starts, which ends with the last round. LightGBM
     does not tell its callbacks that early stopping has ended a training: there use ``with MltrackCallback() as
     callback:`` around it, or ``callback.end()``. Otherwise the run ends with the next training that has the same
-    callback, or with the program.
+    callback, or with the program. Where a guard asks the run to stop, the training ends after the round, as by early
+    stopping.
     """
 
     order = 25  # after LightGBM's own that print and record, before early stopping, which leaves out what comes later
@@ -35,8 +36,13 @@ class MltrackCallback:
         values = {f"{result[0]}-{result[1]}": float(result[2]) for result in env.evaluation_result_list or ()}
         if values:
             self._holder.get().log_metrics(values, step=env.iteration)
-        if env.iteration == env.end_iteration - 1:
+        stopping = self._holder.should_stop
+        if stopping or env.iteration == env.end_iteration - 1:
             self._holder.end()
+        if stopping:
+            from lightgbm.callback import EarlyStopException
+
+            raise EarlyStopException(env.iteration, env.evaluation_result_list)
 
     def end(self, status: str = "FINISHED") -> None:
         """End the run, if it was started here and has not ended."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,9 @@ STATUSES = {"success": "FINISHED", "finished": "FINISHED", "failed": "FAILED", "
 class MltrackLogger(Logger):  # type: ignore[misc]  # lightning may not be installed
     """Logs what a LightningModule logs, and its hyperparameters as params, from the process of rank 0.
 
-    It logs to ``run``, else to the active run, else to one that it starts and ends with the training.
+    It logs to ``run``, else to the active run, else to one that it starts and ends with the training. Where a guard
+    asks the run to stop, a training on one process ends after the step that is logged next; of several, the others
+    would wait for the one that left: start these by ``mltrack run``, which ends them all.
     """
 
     def __init__(self, run: Run | None = None, *, run_name: str | None = None, log_checkpoints: bool = False) -> None:
@@ -37,6 +40,7 @@ class MltrackLogger(Logger):  # type: ignore[misc]  # lightning may not be insta
         self._holder = RunHolder(run, run_name=run_name)
         self._log_checkpoints = log_checkpoints
         self._checkpoints: Any = None
+        self._module: weakref.ref[Any] | None = None
 
     @property
     def name(self) -> str:
@@ -64,6 +68,18 @@ class MltrackLogger(Logger):  # type: ignore[misc]  # lightning may not be insta
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log metrics of one step."""
         self._holder.get().log_metrics(numbers(metrics), step=step)
+        trainer = self._trainer()
+        if trainer is not None and trainer.world_size == 1 and self._holder.should_stop:
+            trainer.should_stop = True
+
+    def log_graph(self, model: Any, input_array: Any = None) -> None:
+        """Remember the module that is trained, as it knows the trainer; the graph itself is not logged."""
+        self._module = weakref.ref(model)
+
+    def _trainer(self) -> Any:
+        """The trainer that logs here; None with Fabric, where the program has the loop."""
+        module = None if self._module is None else self._module()
+        return None if module is None else getattr(module, "_trainer", None)
 
     @rank_zero_only  # type: ignore[untyped-decorator]
     def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
