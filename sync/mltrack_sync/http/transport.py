@@ -15,14 +15,8 @@ from typing import Any, TypeVar
 import httpx
 
 from mltrack.errors import RemoteError
-from mltrack.text.redaction import hide_in, remember_url
-from mltrack_sync.errors import (
-    NotMlflowError,
-    RemoteAuthError,
-    RemoteRefusedError,
-    RemoteUnavailableError,
-    TooLargeError,
-)
+from mltrack.text.redaction import remember_url
+from mltrack_sync.errors import RemoteUnavailableError
 from mltrack_sync.http.body import (
     ACCEPT_ENCODING,
     JSON_BYTES_MAX,
@@ -32,9 +26,10 @@ from mltrack_sync.http.body import (
     read_answer,
 )
 from mltrack_sync.http.endpoint import Endpoint, EndpointSource
+from mltrack_sync.http.failures import Failures
 from mltrack_sync.http.pool import connections_to
 from mltrack_sync.http.rate_limit import RateLimiter
-from mltrack_sync.http.responses import capped, error_words, is_too_large, retry_after_s, shown_url
+from mltrack_sync.http.responses import error_words
 from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.http.sockets import FIRST_BYTE_S, REST_S
 
@@ -53,25 +48,9 @@ ANSWER_S = 60.0
 CONNECTION_CHECK_S = 30.0
 """How long the very first call may take: it asks for little."""
 
-_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
-_ANSWER_LOST = (
-    httpx.ReadTimeout,
-    httpx.WriteTimeout,
-    httpx.ReadError,
-    httpx.WriteError,
-    httpx.CloseError,
-    httpx.RemoteProtocolError,
-)
 _TIMEOUT = TIMEOUT.as_dict()
 OTHERS_MAX = 100
 """How many hosts other than the server get connections of their own: each bucket of an object store may be one."""
-
-_DISABLED = "FEATURE_DISABLED"
-"""MLflow's code, with status 500, for what the server was started without, which asking again does not change."""
-
-_LATER = (408, 429, 500, 502, 503, 504)
-_HAVE_DETAIL = (400, 422, 501)
-"""The statuses with which MLflow's OpenTelemetry endpoint gives its reason in the field ``detail``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +106,7 @@ class Transport:
         self._policy = policy
         self._endpoint = self._at_once(workspace.endpoint)
         self._now = now
+        self._failures = Failures(workspace, now)
         self._pace = pace
         self._lock = threading.Lock()
         self._refreshing = threading.Lock()
@@ -293,9 +273,9 @@ class Transport:
             )
             return self._answered(self._http, request, call.begin, call.answer_bytes_max, call.first_byte_s)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise self._network_error(error) from error
+            raise self._failures.of_network(error) from error
         except AnswerTooLargeError as error:
-            raise self._not_mlflow(f"{error} to {call.method} {call.path}") from None
+            raise self._failures.not_mlflow(f"{error} to {call.method} {call.path}") from None
 
     def _request(
         self,
@@ -349,28 +329,14 @@ class Transport:
             request = self._request(method, url, headers, content, body_bytes)
             response = self._answered(self._others_to(request.url), request, begin)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            words = f"the blob store of {self.url} gives no answer ({type(error).__name__})"
-            unavailable = RemoteUnavailableError(
-                words,
-                hint="run mltrack sync again later",
-                in_doubt=True,
-                timed_out=_is_timeout(error),
-                not_sent=isinstance(error, _NOT_SENT),
-            )
-            if at_once and isinstance(error, _NOT_SENT):
+            unavailable = self._failures.of_blob_store(error)
+            if at_once and unavailable.not_sent:
                 raise NotReached(unavailable) from None
             raise unavailable from None
         except AnswerTooLargeError as error:
-            words = f"the blob store of {self.url} {error}"
-            raise RemoteUnavailableError(words, in_doubt=True, timed_out=True) from None
-        if response.status_code in _LATER:
-            raise RemoteUnavailableError(
-                f"the blob store of {self.url} answered {response.status_code}",
-                hint="run mltrack sync again later",
-                in_doubt=True,
-                status=response.status_code,
-                retry_after_s=retry_after_s(response, self._now()),
-            )
+            raise self._failures.of_large_blob_answer(error) from None
+        if later := self._failures.of_blob_answer(response):
+            raise later
         return response
 
     def _others_to(self, url: httpx.URL) -> httpx.BaseTransport:
@@ -385,23 +351,6 @@ class Transport:
                 self._others[origin] = connections_to(origin, self._workspace.others_tls, self._connections_max)
             return self._others[origin]
 
-    def _network_error(self, error: Exception) -> RemoteError:
-        hide_in(error)  # it stays in the chain of causes, which a traceback shows
-        words = capped(str(error)) or type(error).__name__
-        if isinstance(error, _NOT_SENT):
-            hint = "is the server running, is the URL right, is there a network? What is recorded stays safe"
-            if "CERTIFICATE_VERIFY_FAILED" in words:
-                hint = "name the certificate of its authority: REQUESTS_CA_BUNDLE or MLFLOW_TRACKING_SERVER_CERT_PATH"
-            return RemoteUnavailableError(f"{self.url} can't be reached: {words}", hint=hint, in_doubt=False)
-        if isinstance(error, _ANSWER_LOST):
-            return RemoteUnavailableError(
-                f"{self.url} did not answer: {words}",
-                hint="run mltrack sync again later",
-                in_doubt=True,
-                timed_out=_is_timeout(error),
-            )
-        return NotMlflowError(f"{self.url}: {words}", hint="check the URL of the remote: mltrack remote ls")
-
     def _answer(self, call: Call, response: Answer) -> dict[str, Any]:
         status = response.status_code
         if status == 200 and call.begin is not None:  # the chunks were passed on already
@@ -409,60 +358,14 @@ class Transport:
         try:
             fields = json_object(response)
         except AnswerTooLargeError as error:
-            raise self._not_mlflow(f"{error} to {call.method} {call.path}") from None
+            raise self._failures.not_mlflow(f"{error} to {call.method} {call.path}") from None
         if status == 200:
             if not response.content:  # an artifact was accepted
                 return {}
             if fields is None:
-                raise self._not_mlflow("answers with something other than JSON")
+                raise self._failures.not_mlflow("answers with something other than JSON")
             return fields
-        raise self._error_of(call, response, fields)
-
-    def _error_of(self, call: Call, response: Answer, fields: Mapping[str, Any] | None) -> RemoteError:
-        """The error for an answer that is not 200: unauthorised, retry later, redirected, or refused."""
-        status = response.status_code
-        code, words = error_words(fields)
-        if fields is not None and not words and status in _HAVE_DETAIL:
-            words = capped(str(fields.get("detail", ""))[:4000])
-        if status in (401, 403):
-            return RemoteAuthError(
-                f"{self.url} says {status} {response.reason_phrase}{': ' + words if words else ''}",
-                hint=self._workspace.auth_hint,
-                forbidden=status == 403,
-            )
-        said = words or response.reason_phrase or "nothing more"
-        if status in _LATER and code != _DISABLED:
-            return RemoteUnavailableError(
-                f"{self.url} answered {status}: {said}",
-                hint="run mltrack sync again later; what is recorded stays safe",
-                in_doubt=status != 429,
-                status=status,
-                retry_after_s=retry_after_s(response, self._now()),
-            )
-        if status == 407:
-            return RemoteUnavailableError(
-                f"the proxy to {self.url} wants user and password",
-                hint="give them in the variable that names it: http://user:password@host:port",
-                in_doubt=False,
-            )
-        if response.is_redirect:
-            return self._not_mlflow(f"redirects requests to {shown_url(response.headers['Location'])}")
-        if is_too_large(status, words):
-            return TooLargeError(f"{self.url} refused {call.path}: {said}", status=status, code=code, words=said)
-        if fields is None or not (code or words) or code == "ENDPOINT_NOT_FOUND":
-            unknown = status in (404, 405)
-            return self._not_mlflow(f"answers {status} to {call.method} {call.path}", unknown_call=unknown)
-        hint = self._workspace.place_hint if "workspace" in said.lower() else ""
-        return RemoteRefusedError(
-            f"{self.url} refused {call.path}: {said}", status=status, code=code, words=said, hint=hint
-        )
-
-    def _not_mlflow(self, what: str, *, unknown_call: bool = False) -> NotMlflowError:
-        return NotMlflowError(
-            f"{self.url} is not an MLflow server: it {what}",
-            hint="give the URL that MLFLOW_TRACKING_URI would have, such as http://host:5000",
-            unknown_call=unknown_call,
-        )
+        raise self._failures.of_answer(call.method, call.path, response, fields)
 
 
 class NotReached(Exception):
@@ -471,11 +374,6 @@ class NotReached(Exception):
     def __init__(self, cause: RemoteUnavailableError) -> None:
         super().__init__(str(cause))
         self.cause = cause
-
-
-def _is_timeout(error: Exception) -> bool:
-    """Whether no answer came in time; a connection that can't be made is something else, and known sooner."""
-    return isinstance(error, (httpx.ReadTimeout, httpx.WriteTimeout))
 
 
 def _acknowledge(response: httpx.Response) -> None:

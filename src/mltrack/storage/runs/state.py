@@ -5,10 +5,9 @@ Where two writers disagree, the order of (time, writer, seq) decides: the first 
 
 from __future__ import annotations
 
-import operator
 import os
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.codec import placeholder_name
 from mltrack.disk.damage import Damage
@@ -23,7 +22,6 @@ from mltrack.entities import (
     DEFAULT_EXPERIMENT_NAME,
     Alert,
     Artifact,
-    Dataset,
     DatasetInput,
     Elsewhere,
     Event,
@@ -33,7 +31,8 @@ from mltrack.entities import (
     WriterInfo,
 )
 from mltrack.environment import PARENT_TAG, RUN_NAME_TAG, USER_TAG
-from mltrack.storage.runs.visibility import Fork, Hidden, Inherited, Mark, Rewind, Visibility
+from mltrack.storage.runs.event_rules import ONLY, RULES, Order
+from mltrack.storage.runs.visibility import Visibility
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,9 +43,6 @@ if TYPE_CHECKING:
 __all__ = ["RunState", "WriterState", "running_elsewhere"]
 
 _SUFFIX = ".jsonl"
-
-Order = tuple[int, str, int]
-"""Time, writer and seq of an event."""
 
 
 @dataclass(slots=True)
@@ -83,7 +79,7 @@ class RunState:
         self.writers: dict[str, WriterState] = {}
         self.damage = Damage(report)
         self.lost = 0
-        self._held: dict[str, dict[Any, tuple[Order, Any]]] = {rule.name: {} for rule in _RULES.values()}
+        self._held: dict[str, dict[Any, tuple[Order, Any]]] = {rule.name: {} for rule in RULES.values()}
 
     @property
     def start(self) -> Mapping[str, Any]:
@@ -167,7 +163,7 @@ class RunState:
     def _apply(self, event: Event) -> None:
         if event.type == "lost":
             self.lost = min(self.lost + event.fields.get("points", 0), COUNT_MAX)
-        rule = _RULES.get(event.type)
+        rule = RULES.get(event.type)
         if rule is None:
             return
         order, key, held = (event.time, event.writer, event.seq), rule.key(event), self._held[rule.name]
@@ -176,7 +172,7 @@ class RunState:
 
     def _only(self, name: str, default: Any) -> tuple[Order, Any]:
         """The value of what a run has one of, with the order of its event."""
-        return self._held[name].get(_ONLY, ((0, "", 0), default))
+        return self._held[name].get(ONLY, ((0, "", 0), default))
 
     def _logged(self, name: str) -> list[tuple[Any, Any]]:
         """Keys and values in the order of their events."""
@@ -356,128 +352,6 @@ def running_elsewhere(folder: RunFolder) -> Elsewhere | None:
     state = RunState(folder)
     state.update()
     return state.elsewhere
-
-
-def _tag_value(event: Event) -> str | None:
-    value = event.fields["value"]
-    return None if value is None else str(value)
-
-
-def _artifact(event: Event) -> Artifact | None:
-    fields = event.fields
-    if fields.get("deleted", False):
-        return None
-    logged, remote = int(fields.get("logged", event.time)), str(fields.get("remote", ""))
-    return Artifact(fields["path"], fields["size"], fields["sha256"], logged, remote)
-
-
-def _reason(event: Event) -> str:
-    return str(event.fields.get("reason") or "unknown")
-
-
-def _event_id(event: Event) -> str:
-    return f"{event.writer}.{event.seq}"
-
-
-def _rewind(event: Event) -> Rewind:
-    at = {str(writer): Mark(*counts) for writer, counts in event.fields["at"].items()}
-    return Rewind(_event_id(event), int(event.fields["step"]), event.time, at)
-
-
-def _fork(event: Event) -> Fork:
-    history = (
-        Inherited(one["run_id"], one["writer"], one["points"], tuple(Hidden(*hidden) for hidden in one["hidden"]))
-        for one in event.fields["history"]
-    )
-    return Fork(str(event.fields["run_id"]), int(event.fields["step"]), tuple(history))
-
-
-def _alert(event: Event) -> Alert:
-    fields = event.fields
-    value = fields.get("value")
-    return Alert(
-        _event_id(event),
-        fields["rule"],
-        fields["condition"],
-        fields["message"],
-        event.time,
-        fields["episode"],
-        fields.get("metric", ""),
-        fields.get("step"),
-        None if value is None else float(value),
-        {action: "done" if action in ("stop", "tag") else "" for action in fields["actions"]},
-    )
-
-
-def _model_output(event: Event) -> ModelOutput:
-    return ModelOutput(str(event.fields["model_id"]), int(event.fields.get("step", 0)))
-
-
-def _dataset_input(event: Event) -> DatasetInput:
-    fields = event.fields
-    schema, profile = fields.get("schema"), fields.get("profile")
-    dataset = Dataset(
-        str(fields["name"]),
-        str(fields["digest"]),
-        str(fields["source_type"]),
-        str(fields["source"]),
-        None if schema is None else str(schema),
-        None if profile is None else str(profile),
-    )
-    tags = dict(fields.get("tags") or {})
-    return DatasetInput(dataset, {str(key): str(value) for key, value in tags.items()})
-
-
-# --- which event decides -----------------------------------------------------------------------------------------
-
-
-class _Rule(NamedTuple):
-    """How events of one type enter the state: in which mapping, under which key, and which event of a key wins."""
-
-    name: str
-    wins: Callable[[Order, Order], bool]
-    key: Callable[[Event], Any]
-    value: Callable[[Event], Any]
-
-
-_FIRST, _LAST = operator.lt, operator.gt
-_ONLY = ""
-"""The key of what a run has only one of."""
-
-
-def _field(name: str) -> Callable[[Event], str]:
-    return lambda event: str(event.fields[name])
-
-
-def _only(event: Event) -> str:
-    return _ONLY
-
-
-def _ending(event: Event) -> tuple[str, str, int | None]:
-    return event.type, event.fields["status"], event.fields.get("end_time")
-
-
-_RULES = {
-    "start": _Rule("start", _FIRST, _only, lambda event: event.fields),
-    "param": _Rule("params", _FIRST, _field("key"), _field("value")),
-    "tag": _Rule("tags", _LAST, _field("key"), _tag_value),
-    "artifact": _Rule("artifacts", _LAST, _field("path"), _artifact),
-    "lost": _Rule("lost_artifacts", _LAST, lambda event: str(event.fields.get("artifact", "")), _reason),
-    "dataset": _Rule("datasets", _FIRST, lambda event: (event.fields["name"], event.fields["digest"]), _dataset_input),
-    "model_input": _Rule("model_inputs", _FIRST, _field("model_id"), _field("model_id")),
-    "model_output": _Rule("model_outputs", _FIRST, _field("model_id"), _model_output),
-    "end": _Rule("ending", _LAST, _only, _ending),
-    "status": _Rule("ending", _LAST, _only, _ending),
-    "lifecycle": _Rule("stage", _LAST, _only, _field("stage")),
-    "rewind": _Rule("rewinds", _FIRST, _event_id, _rewind),
-    "undo_rewind": _Rule("undone", _FIRST, _field("rewind"), lambda event: True),
-    "fork": _Rule("fork", _FIRST, _only, _fork),
-    "alert": _Rule("alerts", _FIRST, _event_id, _alert),
-    "alert_action": _Rule(
-        "alert_actions", _LAST, lambda event: (event.fields["alert"], event.fields["action"]), _field("outcome")
-    ),
-    "stop": _Rule("stops", _FIRST, lambda event: (event.time, event.fields["reason"]), lambda event: True),
-}
 
 
 def _set_at(keys: list[str], number: int, key: str) -> None:
