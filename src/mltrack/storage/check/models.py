@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from mltrack.disk.filesystem import TEMPORARY
 from mltrack.disk.line_types import MODEL
 from mltrack.errors import NotFoundError
+from mltrack.storage.check.artifacts import artifact_fault, files_of
 from mltrack.storage.check.report import LEFTOVER_ADVICE, check_log, is_old
-from mltrack.storage.check.runs import artifact_fault, files_of
 from mltrack.storage.models.models import LoggedModels
 
 if TYPE_CHECKING:

@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.absent import read_absent
-from mltrack.disk.artifact_files import hash_file
 from mltrack.disk.codec import HEADER_SIZE, RECORD_SIZE, decode_records
 from mltrack.disk.elsewhere import MARKER_SUFFIX
-from mltrack.disk.filesystem import TEMPORARY, reading, safe_join
+from mltrack.disk.filesystem import TEMPORARY, reading
 from mltrack.disk.jsonlog import each_line
 from mltrack.disk.layout import RunFolder
 from mltrack.disk.line_types import EVENTS, SERIES
 from mltrack.disk.segment import segment_name
 from mltrack.disk.segment_reader import read_blocks, verify_segment
-from mltrack.errors import CorruptionError, InvalidPathError
+from mltrack.errors import CorruptionError
 from mltrack.journal.points_checksum import points_checksum, points_files
 from mltrack.journal.reader import count_points, open_journals, segments_of
 from mltrack.journal.rich_series import SERIES_FOLDER, journals
+from mltrack.storage.check.artifacts import MISSING, artifact_fault, files_of
 from mltrack.storage.check.report import FROM_A_COPY, LEFTOVER_ADVICE, is_old
 from mltrack.storage.runs.series_artifacts import unpublished_series
 from mltrack.storage.runs.state import RunState
@@ -33,18 +33,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from mltrack.disk.segment import SegmentName
-    from mltrack.entities import Artifact
     from mltrack.journal.reader import JournalFile
-    from mltrack.storage.check.report import CheckReport
+    from mltrack.storage.check.artifacts import MISSING, artifact_fault, files_of
+from mltrack.storage.check.report import CheckReport
 
-__all__ = ["artifact_fault", "check_run", "files_of"]
-
-MISSING = "is missing"
+__all__ = ["check_run"]
 
 _EVENTS_NAME = re.compile(r"[0-9a-f]{16}\.jsonl")
 _POINTS_NAME = re.compile(r"[0-9a-f]{16}\.[0-9]+\.points")
-
-HOLES_BYTES_MIN, HOLES_RATIO = 16 << 30, 1_000
 
 ATTEMPTS = 3
 """How often a run is checked again because a writer sealed or replaced files during the check."""
@@ -379,32 +375,6 @@ class _RunCheck:
                 self._note(path, "has output of a program whose launcher was killed", "store it with: mltrack seal")
 
 
-def artifact_fault(root: Path, artifact: Artifact, report: CheckReport) -> str | None:
-    """The fault of an artifact's file in the folder ``root``; None if it has none."""
-    try:
-        path = safe_join(root, artifact.path)
-    except InvalidPathError as error:
-        return str(error)
-    try:
-        stat = os.stat(path)
-        size = stat.st_size
-        if size > HOLES_BYTES_MIN and stat.st_blocks * 512 < size // HOLES_RATIO:  # reading it would take hours
-            return f"has {size:,} bytes, almost none of them on the disk: it was not read"
-        if path.is_file() and size != artifact.size:  # not read, whatever its size
-            return f"has {size:,} bytes, but {artifact.size:,} were recorded"
-        size, sha256 = hash_file(path)
-    except FileNotFoundError:
-        return None if artifact.remote else MISSING
-    except OSError as error:
-        return f"can't be read: {error.strerror}"
-    report.read(path)
-    if size != artifact.size:
-        return f"has {size:,} bytes, but {artifact.size:,} were recorded"
-    if sha256 != artifact.sha256:
-        return f"has SHA-256 {sha256[:12]}..., but {artifact.sha256[:12]}... was recorded"
-    return None
-
-
 def _no_value(fields: dict[str, Any]) -> str:
     try:
         decode_value(fields)
@@ -429,15 +399,6 @@ def _gaps(covered: list[tuple[int, int]], end: int) -> Iterator[tuple[int, int]]
         reach = max(reach, after)
     if reach < end:
         yield reach, end
-
-
-def files_of(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Every file below a folder, with its name relative to it."""
-    for here, folders, files in os.walk(folder):
-        folders.sort()
-        for file in sorted(files):
-            path = Path(here, file)
-            yield path, path.relative_to(folder).as_posix()
 
 
 def _names(folder: Path) -> list[str]:
