@@ -124,6 +124,31 @@ def test_a_metric_of_many_row_groups_hides_none_after_it(tmp_path: Path) -> None
         assert (read_metric(path, key).column("seq").to_numpy() == at[codes == code]).all()
 
 
+def test_a_metric_with_many_rows_has_row_groups_with_no_others_rows_and_names(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    at = np.arange(60_000)
+    codes = np.where(at % 6 < 5, 1, np.where(at % 60 == 5, 0, 2))  # 50,000 of "b", 1,000 of "a" and 9,000 of "c"
+    write_segment(path, [PointColumns(["a", "b", "c"], codes, at, at, at, at.astype(float))])
+    metadata = pq.read_metadata(path)
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    names = [(group.column(0).statistics.min, group.column(0).statistics.max) for group in groups]
+    assert [(group.num_rows, *name) for group, name in zip(groups, names, strict=True)] == [
+        (1_000, "a", "a"),
+        (25_000, "b", "b"),
+        (25_000, "b", "b"),
+        (9_000, "c", "c"),
+    ]
+    verify_segment(path)
+    for code, key in enumerate("abc"):
+        assert (read_metric(path, key).column("seq").to_numpy() == at[codes == code]).all()
+        assert read_metric(path, key, lambda rows: rows.seq_max > 50_000 or rows.metric_min == "c").num_rows == {
+            "a": 0,
+            "b": 25_000,
+            "c": 0,
+        }.get(key)
+    assert [len(block) for block in read_blocks(path, 10, end=20)] == [10]
+
+
 def test_plain_parquet_readers_read_it(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     write_segment(path, [some(3000)])

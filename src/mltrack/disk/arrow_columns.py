@@ -7,7 +7,7 @@ a second.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -16,7 +16,7 @@ import pyarrow as pa
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["array_column", "column_array", "map_column", "repeated_text", "text_column", "value_column"]
+__all__ = ["array_column", "column_array", "map_column", "repeated_text", "take_rows", "text_column", "value_column"]
 
 Number = TypeVar("Number", np.int32, np.int64, np.float64)
 
@@ -47,6 +47,22 @@ def column_array(column: pa.Array | pa.ChunkedArray, width: type[Number]) -> npt
     if whole.type.bit_width != np.dtype(width).itemsize * 8:
         raise pa.ArrowInvalid(f"a column of type {whole.type}")
     return np.frombuffer(whole.buffers()[1], width, len(whole), whole.offset * np.dtype(width).itemsize)
+
+
+RANGES_MAX = 64
+"""Rows in so many ranges are taken as slices, without a copy."""
+
+
+def take_rows(table: pa.Table, wanted: npt.NDArray[np.bool_]) -> pa.Table:
+    """The wanted rows of a table: without a copy where they lie in few ranges."""
+    if not len(wanted):
+        return table
+    edges = np.flatnonzero(wanted[1:] != wanted[:-1]) + 1
+    if len(edges) > 2 * RANGES_MAX:
+        return table.filter(array_column(wanted, pa.bool_()))
+    ranges = [(first, end) for first, end in pairwise([0, *edges.tolist(), len(wanted)]) if wanted[first]]
+    parts = [table.slice(first, end - first) for first, end in ranges]
+    return pa.concat_tables(parts) if parts else table.slice(0, 0)
 
 
 def value_column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:

@@ -14,6 +14,7 @@ import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
@@ -55,6 +56,10 @@ Number = TypeVar("Number", np.int32, np.int64, np.float64)
 
 BLOCK_ROWS = 1 << 18
 ROW_GROUP_ROWS = 1 << 15
+OWN_GROUP_ROWS_MIN = 1 << 13
+"""From so many rows of a block on a metric has row groups of its own: who reads it reads no others' rows."""
+
+OWN_GROUP_ROWS_MAX = ROW_GROUP_ROWS + ROW_GROUP_ROWS // 2
 ZSTD_LEVEL = 3
 CRC_CHUNK_BYTES = 1 << 20
 
@@ -146,6 +151,7 @@ def write_segment(path: Path, blocks: Iterable[PointColumns]) -> int:
             "time": "DELTA_BINARY_PACKED",
             "value": "BYTE_STREAM_SPLIT",
         },
+        max_rows_per_page=OWN_GROUP_ROWS_MAX,  # a page a column, as far as its bytes allow: each has a header to check
         write_page_checksum=True,
         store_schema=False,
     ) as writer:
@@ -156,10 +162,38 @@ def write_segment(path: Path, blocks: Iterable[PointColumns]) -> int:
             # by metric name, within each in the order of logging, so that row groups hold few metrics
             rank = np.argsort(np.argsort(np.asarray(block.keys, dtype=object)))
             order = np.argsort(rank[block.codes].astype(np.uint32), kind="stable")
-            writer.write_table(block.take(order).to_table(), row_group_size=ROW_GROUP_ROWS)
+            ordered = block.take(order)
+            for first, end in pairwise(_group_edges(ordered.codes)):
+                group = _with_used_keys(ordered.take(slice(first, end)))
+                writer.write_table(group.to_table(), row_group_size=end - first)
             rows += len(block)
     _set_mark(path)
     return rows
+
+
+def _group_edges(codes: npt.NDArray[np.int64]) -> list[int]:
+    """Where the row groups of a block begin that is sorted by metric, and its end.
+
+    A metric with many rows gets groups of its own, of much the same size; the others share groups.
+    """
+    edges = [0]
+    starts = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]]).tolist()
+    for first, end in pairwise([*starts, len(codes)]):
+        if end - first < OWN_GROUP_ROWS_MIN:
+            if end - edges[-1] >= ROW_GROUP_ROWS:
+                edges.append(end)
+            continue
+        parts = -(-(end - first) // OWN_GROUP_ROWS_MAX)
+        edges += [first + (end - first) * part // parts for part in range(parts + 1)]
+    return list(dict.fromkeys([*edges, len(codes)]))
+
+
+def _with_used_keys(points: PointColumns) -> PointColumns:
+    """Points sorted by metric with the keys of their metrics alone: a row group has no other group's names."""
+    changes = np.r_[True, points.codes[1:] != points.codes[:-1]]
+    keys = [points.keys[code] for code in points.codes[changes].tolist()]
+    codes = np.cumsum(changes) - 1
+    return PointColumns(keys, codes, points.seqs, points.steps, points.times, points.values)
 
 
 def _set_mark(path: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import partial
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -13,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mltrack.disk.arrow_columns import array_column, column_array
+from mltrack.disk.arrow_columns import column_array, take_rows
 from mltrack.disk.codec import SEGMENT_MARK_SIZE, SEGMENT_TAIL_SIZE, BadLine, decode_segment_mark
 from mltrack.disk.fields import COUNT_MAX, KEY_CHARACTERS_MAX
 from mltrack.disk.filesystem import EXHAUSTED, NotRegularError, reading
@@ -36,7 +38,21 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-__all__ = ["GroupBounds", "read_blocks", "read_bounds", "read_metric", "verify_segment"]
+__all__ = ["GroupBounds", "GroupRange", "Needless", "read_blocks", "read_bounds", "read_metric", "verify_segment"]
+
+
+class GroupRange(NamedTuple):
+    """The bounds of a row group, as its statistics say: metrics, seqs, and the least step."""
+
+    metric_min: str
+    metric_max: str
+    seq_min: int
+    seq_max: int
+    step_min: int
+
+
+Needless = Callable[[GroupRange], bool]
+"""Whether a reader has no use for a row group with these bounds, so that it is not read."""
 
 
 _UNREADABLE = (pa.ArrowException, OSError, LookupError, TypeError, ValueError, OverflowError)
@@ -108,10 +124,10 @@ class _Segment:
     rows_crc: int
     parquet: pq.ParquetFile
 
-    def check_pages(self, groups: Iterable[int]) -> None:
-        """Check that these row groups unpack to no more than they can hold."""
+    def check_pages(self, groups: Iterable[int], first_column: int = 0) -> None:
+        """Check that these row groups unpack to no more than they can hold, from some column on."""
         try:
-            check_pages(self.plain.fileno(), self.parquet.metadata, groups)
+            check_pages(self.plain.fileno(), self.parquet.metadata, groups, first_column)
         except BadLine as error:
             raise _damaged(self.path, error, 0) from None
 
@@ -151,7 +167,13 @@ def _opened(path: Path) -> Iterator[_Segment]:
         points_max = name.last - name.first + 1 if name is not None else COUNT_MAX
         try:
             parquet = stack.enter_context(
-                pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=["metric"], memory_map=False)
+                pq.ParquetFile(
+                    path,
+                    page_checksum_verification=True,
+                    read_dictionary=["metric"],
+                    memory_map=False,
+                    pre_buffer=False,
+                )
             )
             check_footer(parquet.metadata, at, points_max)
         except FileNotFoundError:
@@ -179,10 +201,18 @@ def _metric_codes(column: pa.ChunkedArray) -> tuple[list[str], npt.NDArray[np.in
     return keys, codes
 
 
-def read_blocks(path: Path, first: int = 0, rows_max: int = BLOCK_ROWS) -> Iterator[PointColumns]:
-    """The points with seq >= ``first``, in the order of logging, at most ``rows_max`` rows of one block at a time.
+def read_blocks(
+    path: Path,
+    first: int = 0,
+    rows_max: int = BLOCK_ROWS,
+    *,
+    end: int = COUNT_MAX,
+    needless: Needless | None = None,
+) -> Iterator[PointColumns]:
+    """The points with ``first`` <= seq < ``end``, in the order of logging, up to ``rows_max`` of one block at a time.
 
-    Fewer rows at a time take less memory and more time, as the block is decoded again for each part.
+    Fewer rows at a time take less memory and more time, as the block is decoded again for each part. Row groups that
+    are ``needless`` are left out.
 
     Raises:
         CorruptionError: the file, or a page of it, fails its checksum or shape.
@@ -194,18 +224,22 @@ def read_blocks(path: Path, first: int = 0, rows_max: int = BLOCK_ROWS) -> Itera
         except _UNREADABLE as error:
             raise _damaged(path, error, 0) from error
         for groups in blocks:
-            if groups[1] < first:
+            needed = _needed(segment, groups[0], needless)
+            if groups[1] < first or not needed:
                 continue
-            segment.check_pages(groups[0])
+            segment.check_pages(needed)
             try:
-                check_block(segment.parquet.metadata, groups[0], BLOCK_ROWS)
-                yield from _in_order(segment, groups[0], first, rows_max)
+                check_block(segment.parquet.metadata, needed, BLOCK_ROWS)
+                yield from _in_order(segment, needed, first, end, rows_max)
             except _UNREADABLE as error:
                 raise _damaged(path, error, 0) from error
 
 
-def _in_order(segment: _Segment, groups: list[int], first: int, rows_max: int) -> Iterator[PointColumns]:
-    """The points of a block with seq >= ``first``, in the order of logging; read by column, which takes less memory."""
+def _in_order(segment: _Segment, groups: list[int], first: int, end: int, rows_max: int) -> Iterator[PointColumns]:
+    """The points of a block from a seq on and up to one, in the order of logging.
+
+    They are read by column, which takes less memory.
+    """
 
     def read(name: str) -> pa.ChunkedArray:
         return segment.parquet.read_row_groups(groups, columns=[name]).column(0)
@@ -227,8 +261,7 @@ def _in_order(segment: _Segment, groups: list[int], first: int, rows_max: int) -
     ordered = seqs[order]
     if (ordered[1:] == ordered[:-1]).any():
         raise BadLine("it holds a point twice")
-    if first:
-        order = order[ordered >= first]
+    order = order[slice(*np.searchsorted(ordered, (first, end)).tolist())]
     del seqs, ordered
     for at in range(0, len(order), rows_max):
         yield part(order[at : at + rows_max])
@@ -262,33 +295,65 @@ def _groups_of(file: pq.ParquetFile, key: str) -> list[int]:
     return groups
 
 
-def read_metric(path: Path, key: str) -> pa.Table:
+def _needed(segment: _Segment, groups: list[int], needless: Needless | None) -> list[int]:
+    """The row groups that are not needless; those without statistics are needed."""
+    if needless is None:
+        return groups
+    try:
+        ranges = ((group, _range_of(segment.parquet.metadata.row_group(group))) for group in groups)
+        return [group for group, bounds in ranges if bounds is None or not needless(bounds)]
+    except _UNREADABLE as error:
+        raise _damaged(segment.path, error, 0) from error
+
+
+def _range_of(group: pq.RowGroupMetaData) -> GroupRange | None:
+    metric, seq, step = (group.column(at).statistics for at in (0, 1, 2))
+    if not all(one is not None and one.has_min_max for one in (metric, seq, step)):
+        return None
+    return GroupRange(metric.min, metric.max, seq.min, seq.max, step.min)
+
+
+def read_metric(path: Path, key: str, needless: Needless | None = None) -> pa.Table:
     """The points of one metric: columns ``seq, step, time, value``, in the order of logging.
+
+    Row groups that are ``needless`` are left out.
 
     Raises:
         CorruptionError, FileNotFoundError: as read_blocks.
     """
-    columns = ["seq", "step", "time", "value"]
     with _opened(path) as segment:
-        file = segment.parquet
         try:
-            groups = _groups_of(file, key)
+            groups = _groups_of(segment.parquet, key)
         except _UNREADABLE as error:
             raise _damaged(path, error, 0) from error
-        segment.check_pages(groups)
-        try:
-            table = file.read_row_groups(groups, columns=["metric", *columns])
-            keys, codes = _metric_codes(table.column("metric"))
-        except _UNREADABLE as error:
-            raise _damaged(path, error, 0) from error
-    if key not in keys:
-        return table.select(columns).slice(0, 0)
-    rows = np.flatnonzero(codes == keys.index(key))
-    if not len(rows):
-        return table.select(columns).slice(0, 0)
-    if rows[-1] - rows[0] + 1 == len(rows):  # sorted by metric: one range within one block
-        return table.select(columns).slice(int(rows[0]), len(rows))
-    return table.select(columns).take(array_column(rows, pa.int64()))
+        parts = groupby(_needed(segment, groups, needless), partial(_is_own, segment.parquet.metadata, key))
+        tables = [_rows_of_metric(segment, list(part), key, own) for own, part in parts]
+    return pa.concat_tables(tables) if tables else pa.table(POINTS_SCHEMA.empty_table()).select(_NUMBERS)
+
+
+_NUMBERS = ["seq", "step", "time", "value"]
+
+
+def _is_own(metadata: pq.FileMetaData, key: str, group: int) -> bool:
+    """Whether a row group has points of this metric alone."""
+    statistics = metadata.row_group(group).column(0).statistics
+    if statistics is None or not statistics.has_min_max or not statistics.has_null_count or statistics.null_count:
+        return False
+    return bool(statistics.min == key == statistics.max)
+
+
+def _rows_of_metric(segment: _Segment, groups: list[int], key: str, own: bool) -> pa.Table:
+    """The metric's rows of some row groups; of those that are its own no names are read."""
+    segment.check_pages(groups, first_column=1 if own else 0)
+    try:
+        if own:
+            return segment.parquet.read_row_groups(groups, columns=_NUMBERS)
+        table = segment.parquet.read_row_groups(groups, columns=["metric", *_NUMBERS])
+        keys, codes = _metric_codes(table.column("metric"))
+    except _UNREADABLE as error:
+        raise _damaged(segment.path, error, 0) from error
+    table = table.select(_NUMBERS)
+    return take_rows(table, codes == keys.index(key)) if key in keys else table.slice(0, 0)
 
 
 class GroupBounds(NamedTuple):

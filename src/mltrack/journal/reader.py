@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mltrack.disk.arrow_columns import array_column, column_array
+from mltrack.disk.arrow_columns import array_column, column_array, take_rows
 from mltrack.disk.codec import (
     HEADER_SIZE,
     POINTS_BYTES_MAX,
@@ -23,6 +23,7 @@ from mltrack.disk.codec import (
     decode_records,
     placeholder_name,
 )
+from mltrack.disk.fields import COUNT_MAX
 from mltrack.disk.filesystem import EXHAUSTED, NotRegularError, open_regular
 from mltrack.disk.segment import BLOCK_ROWS, POINTS_SCHEMA, PointColumns, SegmentName, segment_name
 from mltrack.disk.segment_reader import read_blocks, read_bounds, read_metric
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from mltrack.disk.codec import PointsHeader
     from mltrack.disk.layout import RunFolder
-    from mltrack.disk.segment_reader import GroupBounds
+    from mltrack.disk.segment_reader import GroupBounds, Needless
 
     Keys = Callable[[int], Sequence[str]]  # keys(n): a writer's metric names by number, at least up to number n
 
@@ -153,6 +154,7 @@ def read_points(
     rows_max: int = BLOCK_ROWS,
     named_only: bool = False,
     end: int | None = None,
+    needless: Needless | None = None,
 ) -> Iterator[PointColumns]:
     """A writer's points in the order of logging, in pieces.
 
@@ -167,6 +169,7 @@ def read_points(
         named_only: No line of the writer's events is damaged, so points of a metric without a name were never logged:
             the power failed before their name was on the disk.
         end: The seq to stop before.
+        needless: Which row groups of segments may be left out.
     """
     names = _Names(keys)
     with ExitStack() as stack:
@@ -183,7 +186,9 @@ def read_points(
                 if isinstance(source, JournalFile):
                     pieces = _journal_columns(source, cursor, whole, names, named_only)
                 else:
-                    pieces = read_blocks(source, cursor, rows_max)
+                    pieces = read_blocks(
+                        source, cursor, rows_max, end=COUNT_MAX if end is None else end, needless=needless
+                    )
                 for columns in pieces:
                     if columns.seqs[0] < cursor:
                         columns = columns.take(columns.seqs >= cursor)
@@ -244,6 +249,7 @@ def read_key(
     whole: bool,
     damage: list[CorruptionError],
     named_only: bool = False,
+    needless: Needless | None = None,
 ) -> list[pa.Table]:
     """One metric's points of one writer: tables of ``seq, step, time, value`` in the order of logging.
 
@@ -255,11 +261,12 @@ def read_key(
         whole: As in read_points.
         damage: Gets the damage found.
         named_only: As in read_points.
+        needless: As in read_points.
     """
     names = _Names(keys)
     with ExitStack() as stack:
         journals = open_journals(folder, writer, stack, damage)
-        tables, end = _sealed_tables(folder, writer, key, damage)
+        tables, end = _sealed_tables(folder, writer, key, damage, needless)
         parts = [
             part
             for journal in journals
@@ -297,22 +304,20 @@ def read_key_bounds(
 
 
 def _sealed_tables(
-    folder: RunFolder, writer: str, key: str, damage: list[CorruptionError]
+    folder: RunFolder, writer: str, key: str, damage: list[CorruptionError], needless: Needless | None
 ) -> tuple[list[pa.Table], int]:
     """The metric's points in the writer's segments, and the seq after the last readable segment."""
-    import pyarrow as pa
 
     tables: list[pa.Table] = []
     end = 0
     for name, path in segments_of(folder, writer):
         try:
-            table = read_metric(path, key)
+            table = read_metric(path, key, needless)
         except CorruptionError as error:
             damage.append(error)
             continue
         if name.first < end:
-            new = column_array(table.column("seq"), np.int64) >= end
-            table = table.filter(array_column(new, pa.bool_()))
+            table = take_rows(table, column_array(table.column("seq"), np.int64) >= end)
         end = max(end, name.last + 1)
         tables.append(table)
     return tables, end

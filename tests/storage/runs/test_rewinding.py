@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import mltrack
 from mltrack.catalog.export import export_points
 from mltrack.disk.layout import Layout
+from mltrack.disk.segment_reader import GroupRange
 from mltrack.entities import Experiment
 from mltrack.errors import CorruptionError, InvalidMetricError, NotFoundError, RunStateError, UsageError
 from mltrack.recording.run import Run
@@ -25,6 +26,7 @@ from mltrack.recording.starting import create_run, resume_run, start_fork
 from mltrack.storage.check.check import check_store
 from mltrack.storage.runs.rewinding import rewind_run, undo_rewind
 from mltrack.storage.runs.stored_run import StoredRun
+from mltrack.storage.runs.visibility import Hidden, PointRule
 from mltrack.store import Store
 from tests.support.rewind_model import ModelRun, latest_of
 
@@ -262,6 +264,34 @@ def test_only_the_first_process_of_a_job_rewinds(layout: Layout) -> None:
     third.end()
     assert steps(mltrack.get_run(run_id)) == [0, 1, 2, 3, 4]
     assert [rewind.undone for rewind in third.stored().visibility.rewinds] == [False, False]  # type: ignore[union-attr]
+
+
+def test_row_groups_of_which_a_rewind_hides_all_are_not_read(layout: Layout) -> None:
+    with create_run(layout, Experiment("0", "Default"), {}) as run:
+        for step in range(60_000):
+            run.log_metric("loss", float(step), step)
+    rewind_run(layout, run.run_id, 100)
+    segment = next(layout.run(run.run_id).segments.iterdir())
+    last = pq.read_metadata(segment).row_group(1).column(4)
+    with open(segment, "r+b") as file:
+        file.seek(last.data_page_offset + 100)
+        file.write(b"damaged here")
+    stored = StoredRun(layout.run(run.run_id))
+    assert stored.metrics("loss").num_rows == stored.metrics().num_rows == stored.point_count == 101
+    undo_rewind(layout, run.run_id)
+    with pytest.raises(CorruptionError):
+        StoredRun(layout.run(run.run_id)).metrics("loss")
+
+
+def test_row_groups_that_may_have_system_metrics_are_read() -> None:
+    rewound, forked = PointRule([Hidden(100, 5)]), PointRule([Hidden(100, 5)], end=100)
+    assert rewound.hides_all(GroupRange("acc", "loss", 0, 99, 6))
+    assert not rewound.hides_all(GroupRange("loss", "val", 0, 99, 6))  # what lies between may be a system metric's
+    assert not rewound.hides_all(GroupRange("system/cpu", "system/cpu", 0, 99, 6))
+    assert forked.hides_all(GroupRange("system/cpu", "system/cpu", 0, 99, 6))
+    assert forked.hides_all(GroupRange("acc", "loss", 100, 120, 0))
+    assert not rewound.hides_all(GroupRange("acc", "loss", 0, 100, 6))
+    assert not rewound.hides_all(GroupRange("acc", "loss", 0, 99, 5))
 
 
 def test_rewind_to_is_for_a_run_that_is_resumed(layout: Layout) -> None:

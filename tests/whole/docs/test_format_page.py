@@ -21,7 +21,7 @@ from mltrack.disk.codec import (
     record_bytes,
 )
 from mltrack.disk.layout import RunFolder
-from mltrack.disk.segment import BLOCK_ROWS, ROW_GROUP_ROWS
+from mltrack.disk.segment import BLOCK_ROWS, OWN_GROUP_ROWS_MAX, OWN_GROUP_ROWS_MIN, ROW_GROUP_ROWS
 from mltrack.storage.runs.stored_run import StoredRun
 from tests.support import ROOT
 
@@ -107,6 +107,8 @@ def test_the_limits_on_the_page_are_those_of_the_code() -> None:
     assert f"fewer than {journal.SEAL_POINTS_MIN:,} points" in words
     assert f"{BLOCK_ROWS:,} consecutive seqs" in words
     assert f"row groups of {ROW_GROUP_ROWS:,} rows" in words
+    assert f"at least {OWN_GROUP_ROWS_MIN:,} rows in the block" in words
+    assert f"up to {OWN_GROUP_ROWS_MAX:,} rows" in words
 
 
 def test_the_page_names_every_event_type_that_is_written() -> None:

@@ -5,21 +5,24 @@ This is the one place where points are read for an answer: what a rewind hides l
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
-from mltrack.disk.arrow_columns import array_column, column_array
+from mltrack.disk.arrow_columns import column_array, take_rows
 from mltrack.disk.layout import RunFolder
 from mltrack.disk.segment import BLOCK_ROWS
 from mltrack.entities import Position, WriterInfo
 from mltrack.errors import CorruptionError
-from mltrack.journal.reader import read_key, read_key_bounds, read_points
+from mltrack.journal.reader import read_key, read_key_bounds, read_points, segments_of
 from mltrack.storage.runs.state import RunState, WriterState
 from mltrack.storage.runs.visibility import SYSTEM_METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
+    import numpy as np
+    import numpy.typing as npt
     import pyarrow as pa
 
     from mltrack.disk.segment import PointColumns
@@ -32,18 +35,25 @@ INHERITED = "inherited"
 """The role of another run's writer in a fork."""
 
 
+class _OfJournals(TypedDict):
+    whole: bool
+    named_only: bool
+
+
 @dataclass(frozen=True, slots=True)
 class PointSource:
     """One writer's points: the run that has its files, the writer, and what of it counts (None: all)."""
 
     state: RunState
-    of: WriterState
+    writer: str
     rule: PointRule | None = None
 
     @property
-    def writer(self) -> str:
-        """The writer's name."""
-        return self.of.writer
+    def of(self) -> WriterState:
+        """What the run's events say of the writer; of another run they are read when this is first asked for."""
+        if self.writer not in self.state.writers:
+            self.state.update()
+        return self.state.writers[self.writer]
 
     @property
     def folder(self) -> RunFolder:
@@ -63,11 +73,11 @@ class PointSource:
             self.writer,
             self._keys,
             first=first,
-            whole=not self.of.alive,
+            **self._of_journals(),
             damage=damage,
             rows_max=rows_max,
-            named_only=not self.of.damaged,
             end=None if self.rule is None else self.rule.end,
+            needless=None if self.rule is None else self.rule.hides_all,
         )
         return pieces if self.rule is None else _counting(pieces, self.rule)
 
@@ -78,9 +88,9 @@ class PointSource:
             self.writer,
             key,
             self._keys,
-            whole=not self.of.alive,
+            **self._of_journals(),
             damage=damage,
-            named_only=not self.of.damaged,
+            needless=None if self.rule is None else self.rule.hides_all,
         )
         return tables if self.rule is None else [_counting_of(key, table, self.rule) for table in tables]
 
@@ -89,6 +99,13 @@ class PointSource:
         if self.rule is not None:
             return None
         return read_key_bounds(self.folder, self.writer, key, damage=damage)
+
+    def _of_journals(self) -> _OfJournals:
+        """How its journals are to be read: so no events need be read of another run whose points are in segments."""
+        end = None if self.rule is None else self.rule.end
+        if end is not None and any(name.last + 1 >= end for name, _ in segments_of(self.folder, self.writer)):
+            return {"whole": True, "named_only": False}  # what counts was logged before the fork, and is sealed
+        return {"whole": not self.of.alive, "named_only": not self.of.damaged}
 
     def _keys(self, number: int) -> Sequence[str]:
         if number >= len(self.of.keys):
@@ -115,20 +132,20 @@ class PointSources:
         """
         visibility = self._state.visibility
         if visibility is None:
-            return [PointSource(self._state, writer) for writer in self._state.writers.values()]
+            return [PointSource(self._state, writer) for writer in self._state.writers]
         if rewinds is not None:
             visibility = visibility.with_rewinds(rewinds)
-        found = [self._source(one, damage) for one in self._inherited()]
-        found += [(self._state, writer) for writer in self._state.writers.values()]
-        each = filter(None, found)
-        return [PointSource(state, writer, visibility.points_of(writer.writer)) for state, writer in each]
+        found = [(self._other(one, damage), one.writer) for one in self._inherited()]
+        found += [(self._state, writer) for writer in self._state.writers]
+        return [PointSource(state, writer, visibility.points_of(writer)) for state, writer in found if state]
 
     def inherited_writers(self) -> list[WriterInfo]:
         """The writers of other runs, as far as they count for this one."""
         found = []
         for one in self._inherited():
-            source = self._source(one, None)
-            host, pid, opened = (source[1].host, source[1].pid, source[1].opened) if source else ("", 0, 0)
+            state = self._other(one, None)
+            of = None if state is None else PointSource(state, one.writer).of
+            host, pid, opened = (of.host, of.pid, of.opened) if of else ("", 0, 0)
             found.append(WriterInfo(one.writer, INHERITED, host, pid, opened, True, False, Position(0, one.points)))
         return found
 
@@ -139,18 +156,15 @@ class PointSources:
         own = self._state.writers
         return [one for one in visibility.inherited.values() if one.points and one.writer not in own]
 
-    def _source(self, one: Inherited, damage: list[CorruptionError] | None) -> tuple[RunState, WriterState] | None:
+    def _other(self, one: Inherited, damage: list[CorruptionError] | None) -> RunState | None:
+        """The state of another run, whose events may not be read yet; None if the store does not have the writer."""
         folder = RunFolder(self._state.folder.path.with_name(one.run_id))
-        state = self._others.get(one.run_id)
-        if state is None:
-            state = RunState(folder)
-            state.update()
-            if state.exists:
-                self._others[one.run_id] = state
-        writer = state.writers.get(one.writer)
-        if writer is not None:
-            return state, writer
-        error = _missing(self._state.folder.run_id, state, one)
+        if (folder.events / f"{one.writer}.jsonl").exists():
+            state = self._others.get(one.run_id)
+            if state is None:
+                state = self._others[one.run_id] = RunState(folder)
+            return state
+        error = _missing(self._state.folder.run_id, folder, one)
         if damage is not None:
             damage.append(error)
         elif (one.run_id, one.writer) not in self._missing:
@@ -159,9 +173,9 @@ class PointSources:
         return None
 
 
-def _missing(run_id: str, state: RunState, one: Inherited) -> CorruptionError:
+def _missing(run_id: str, other: RunFolder, one: Inherited) -> CorruptionError:
     """The error for another run, or its writer, that a fork needs and the store does not have."""
-    path = state.folder.events / f"{one.writer}.jsonl" if state.exists else state.folder.path
+    path = other.events / f"{one.writer}.jsonl" if other.path.exists() else other.path
     return CorruptionError(
         f"{path}: is missing; run {run_id} was forked from it",
         path=str(path),
@@ -172,24 +186,28 @@ def _missing(run_id: str, state: RunState, one: Inherited) -> CorruptionError:
 def _counting(pieces: Iterator[PointColumns], rule: PointRule) -> Iterator[PointColumns]:
     for points in pieces:
         visible = rule.visible(points)
-        kept = points if visible is None else points.take(visible)
+        kept = points if visible is None else points.take(_one_range(visible))
         if len(kept):
             yield kept
+
+
+def _one_range(visible: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_] | slice:
+    """As a slice, which takes no copy, where it is one range; so it is where a training went on past a fork's step."""
+    count, first = int(visible.sum()), int(visible.argmax())
+    return slice(first, first + count) if visible[first : first + count].all() else visible
 
 
 def _counting_of(key: str, table: pa.Table, rule: PointRule) -> pa.Table:
     """The rows of one metric that count."""
     import numpy as np
-    import pyarrow as pa
     import pyarrow.compute as pc
 
-    if not len(table):
+    if key.startswith(SYSTEM_METRICS):
+        return table if rule.end is None else table.slice(0, 0)
+    seqs = table.column("seq")
+    if rule.end is not None and len(seqs) and seqs[-1].as_py() >= rule.end:
+        table = table.slice(0, bisect_left(seqs, rule.end, key=lambda seq: seq.as_py()))
+    if not len(table) or pc.max(table.column("step")).as_py() <= rule.least:
         return table
-    if rule.end is not None and table.column("seq")[-1].as_py() >= rule.end:
-        table = table.slice(0, int(np.searchsorted(column_array(table.column("seq"), np.int64), rule.end)))
-    system = key.startswith(SYSTEM_METRICS)
-    if not system and (not len(table) or pc.max(table.column("step")).as_py() <= rule.least):
-        return table
-    seqs, steps = (column_array(table.column(name), np.int64) for name in ("seq", "step"))
-    visible = rule.visible_of(key, seqs, steps)
-    return table if visible is None else table.filter(array_column(visible, pa.bool_()))
+    visible = rule.below(*(column_array(table.column(name), np.int64) for name in ("seq", "step")))
+    return table if visible is None else take_rows(table, visible)

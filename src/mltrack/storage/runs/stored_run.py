@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from difflib import get_close_matches
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from mltrack.disk.absent import read_absent
@@ -387,7 +388,10 @@ def _in_time_order(table: pa.Table) -> pa.Table:
     import numpy as np
     import pyarrow as pa
 
-    times = column_array(table.column("time"), np.int64)
-    if bool((times[1:] >= times[:-1]).all()):
+    column = table.column("time")
+    pieces = [column_array(piece, np.int64) for piece in column.chunks if len(piece)]
+    joins = all(before[-1] <= piece[0] for before, piece in pairwise(pieces))
+    if joins and all(bool((piece[1:] >= piece[:-1]).all()) for piece in pieces):
         return table
+    times = np.concatenate(pieces)
     return table.take(array_column(np.argsort(times, kind="stable"), pa.int64()))

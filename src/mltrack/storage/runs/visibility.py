@@ -21,11 +21,15 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from mltrack.disk.segment import PointColumns
+    from mltrack.disk.segment_reader import GroupRange
 
 __all__ = ["SYSTEM_METRICS", "Fork", "Hidden", "Inherited", "Mark", "PointRule", "Rewind", "Visibility"]
 
 SYSTEM_METRICS = "system/"
 """The prefix of system metrics, whose steps count samples."""
+
+_AFTER_SYSTEM_METRICS = "system0"
+"""The first name after all that begin with the prefix."""
 
 
 class Mark(NamedTuple):
@@ -170,6 +174,14 @@ class PointRule:
         """The step up to which nothing is hidden."""
         return min((one.step for one in self.hidden), default=(1 << 63) - 1)
 
+    def hides_all(self, rows: GroupRange) -> bool:
+        """Whether none of the rows of a row group with these bounds counts."""
+        if self.end is not None and rows.seq_min >= self.end:
+            return True
+        if self.end is None and rows.metric_min < _AFTER_SYSTEM_METRICS and rows.metric_max >= SYSTEM_METRICS:
+            return False
+        return any(rows.seq_max < one.end and rows.step_min > one.step for one in self.hidden)
+
     def visible(self, points: PointColumns) -> npt.NDArray[np.bool_] | None:
         """Which of a writer's points count; None: all of them."""
         import numpy as np
@@ -183,16 +195,6 @@ class PointRule:
             return below
         return ~of_system if below is None else below & ~of_system
 
-    def visible_of(
-        self, key: str, seqs: npt.NDArray[np.int64], steps: npt.NDArray[np.int64]
-    ) -> npt.NDArray[np.bool_] | None:
-        """The same for points of one metric."""
-        if not key.startswith(SYSTEM_METRICS):
-            return self.below(seqs, steps)
-        import numpy as np
-
-        return None if self.end is None else np.zeros(len(seqs), np.bool_)
-
     def below(self, seqs: npt.NDArray[np.int64], steps: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_] | None:
         """Which of these positions and steps are not hidden, whatever the metric; None: none is hidden."""
         import numpy as np
@@ -205,5 +207,8 @@ class PointRule:
             return None
         if int(steps.max()) <= int(self._limits[0]):
             return None
-        visible: npt.NDArray[np.bool_] = steps <= self._limits[np.searchsorted(self._ends, seqs, side="right")]
+        stairs = np.searchsorted(seqs, self._ends).tolist()  # rows, which are in the order of seq, up to each end
+        visible = np.empty(len(seqs), np.bool_)
+        for limit, first, end in zip(self._limits.tolist(), [0, *stairs], [*stairs, len(seqs)], strict=True):
+            np.less_equal(steps[first:end], limit, out=visible[first:end])
         return visible
