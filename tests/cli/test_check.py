@@ -12,7 +12,7 @@ from tests.support.command_line import Cli
 def test_check_of_a_sound_store_says_so(cli: Cli) -> None:
     said = cli("check")
     assert said.code == 0
-    assert said.out.startswith("no errors: 3 runs, 63 points, 8 artifacts")
+    assert said.out.startswith("no problems found: 3 runs, 63 points, 8 artifacts")
 
 
 def test_check_says_what_is_wrong_and_where_and_exits_with_1(cli: Cli, store_with_damage: str) -> None:

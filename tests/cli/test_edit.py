@@ -46,7 +46,7 @@ def test_a_note_is_written_shown_and_removed(cli: Cli) -> None:
         (["tag", "key=value"], "no run is named"),
         (["tag", "spirals-1", "=value"], "a tag needs a name"),
         (["rename", "spirals-1", " "], "the new name is empty"),
-        (["note", "spirals-1", "text", "--edit"], "exclude each other"),
+        (["note", "spirals-1", "text", "--edit"], "can't be used together"),
     ],
 )
 def test_what_is_missing_is_said_and_nothing_is_changed(cli: Cli, words: list[str], said: str) -> None:

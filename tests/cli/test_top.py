@@ -56,3 +56,12 @@ def test_what_was_remembered_does_not_change_what_once_prints(cli: Cli, tmp_path
     before = cli("top", "--once", "--json").json
     assert not list(tmp_path.rglob("top.json"))
     assert json.dumps(before["rows"]) == json.dumps(cli("top", "--once", "--json").json["rows"])
+
+
+def test_curves_can_be_distinguished_without_colours(cli: Cli) -> None:
+    shown = cli("top", "--once", "-g", "params.lr", "-m", "loss").out
+    assert "a spirals-2" in shown and "b spirals-1" in shown
+    assert "●" not in shown
+    assert any(line.count("a") and "│" in line for line in shown.splitlines())
+    alone = cli("top", "--once", "-m", "loss", "-f", "/spirals-1/", "-r", "spirals-1").out
+    assert "● spirals-1" in alone

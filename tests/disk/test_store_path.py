@@ -172,7 +172,7 @@ sys.exit(main(["--store", sys.argv[1], "show", "one"]) or main(["--store", sys.a
         root,
     )
     assert done.returncode == 0, done.stderr
-    assert "no errors" in done.stdout
+    assert "no problems found" in done.stdout
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -16,12 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from mltrack.entities import Alert
+from mltrack.entities import Alert, RunHead
 from mltrack.errors import UsageError
 from mltrack.guards.actions import OUTPUT_CHARACTERS_MAX, facts_of, is_undone, post, run_command
 from mltrack.guards.process import GuardProcess
 from mltrack.guards.rules import Guard, as_guards
-from mltrack.guards.watcher import RunWatch, StoreWatch, ask
+from mltrack.guards.watcher import LIST_EVERY_S, RunWatch, StoreWatch, ask
 from mltrack.recording import current_store, fluent
 from mltrack.recording.run import Run
 from mltrack.storage.runs.alerts import append_alert
@@ -313,6 +314,49 @@ def test_a_store_is_watched_for_runs_that_start_and_not_for_those_that_have_ende
             "step": 0,
         }
     ]
+
+
+class BlinkingStore(Store):
+    """Its catalog can't be read for a while."""
+
+    failing = False
+
+    def heads(self) -> dict[str, RunHead]:
+        if self.failing:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return super().heads()
+
+
+def test_a_store_that_can_not_be_read_for_a_while_is_watched_on_and_that_is_said_once(tmp_path: Path) -> None:
+    current_store.set_store(tmp_path / ".mltrack")
+    said: list[str] = []
+    alerts: list[Alert] = []
+    now = [0.0]
+    with fluent.start_run() as run:
+        store = BlinkingStore(Store.open(tmp_path / ".mltrack").layout)
+        watch = StoreWatch(
+            store,
+            as_guards(["loss is NaN"]),
+            on_alert=lambda run, alert: alerts.append(alert),
+            on_trouble=said.append,
+            ticks=lambda: now[0],
+        )
+        watch.look()
+        store.failing = True
+        for _ in range(3):
+            now[0] += LIST_EVERY_S
+            watch.look()
+        (words,) = said
+        assert "is tried again: [Errno" in words
+        (tmp_path / ".mltrack").rename(tmp_path / "away")
+        watch.look()
+        watch.look()
+        (tmp_path / "away").rename(tmp_path / ".mltrack")
+        assert "is gone; watching goes on once it is back" in said[-1] and len(said) == 2
+        run.log_metric("loss", math.nan)
+        watch.look()
+        assert watch.watched == [run.run_id]
+    assert [alert.condition for alert in alerts] == ["loss is NaN"]
 
 
 def test_only_a_live_run_can_be_stopped(run: Run) -> None:

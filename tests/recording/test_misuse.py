@@ -31,7 +31,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "tags": (lambda: mltrack.set_tags(LIST), "tags must be a dict of values by name, not list"),
     "tags of a start": (lambda: mltrack.start_run(nested=True, tags=LIST), "tags must be a dict"),
     "value": (lambda: mltrack.log_metric("loss", LIST), "metric 'loss': ['loss', 1] is not a number"),
-    "name": (lambda: mltrack.log_metric("", 1), "names to log under must be non-empty text, not ''"),
+    "name": (lambda: mltrack.log_metric("", 1), "metric names must be non-empty text, not ''"),
     "step": (lambda: mltrack.log_metric("loss", 1, step=1.5), "step 1.5 is not a 64-bit integer"),  # type: ignore[arg-type]
     "file": (lambda: mltrack.log_artifact(None), "a path is text, not NoneType"),  # type: ignore[arg-type]
     "folder": (lambda: mltrack.log_artifacts(3), "a path is text, not int"),  # type: ignore[arg-type]

@@ -162,7 +162,7 @@ def test_the_ending_of_the_file_chooses_the_format(cli: Cli, tmp_path: Path, nam
     [
         ("-o r.pdf", "r.pdf: no format has that ending"),
         ("-o r.md --format png", "r.md is not a name for png"),
-        ("spirals-1 --filter metrics.loss<1", "RUNs and a filter exclude each other"),
+        ("spirals-1 --filter metrics.loss<1", "RUNs and a filter can't be used together"),
         ("--notes no-such.md", "there is no file no-such.md"),
         ("--metrics (", "'(' is not a regular expression"),
         ("--filter metrics.loss<-1", "no runs that match"),

@@ -275,7 +275,7 @@ def test_the_command_lists_what_it_removes_asks_and_reports_what_was_removed(
         command(store, "gc", "--synced", "--older-than", "soon")
     push(store, remote)
     told = command(store, "gc", "--synced", "--dry-run").output
-    assert f"goes: run {run_id} größe" in told
+    assert f"to remove: run {run_id} größe" in told
     assert store.run_ids() == [run_id]
     assert command(store, "gc", "--synced", "--older-than", "7d", "--yes").output.endswith("has them\n")
     assert store.run_ids() == [run_id]

@@ -113,7 +113,8 @@ def test_a_question_changes_filter_grouping_and_axis_and_a_wrong_one_is_refused(
     play(board, steps, settings=tmp_path / "top.json")
     kept = load_settings(tmp_path / "top.json", board.layout.store_id)
     assert (kept.store.filter, kept.store.group_by, kept.store.metrics) == ("/run-[01]/", "params.lr", "loss")
-    assert (kept.axis, kept.x_metric, kept.log_y, kept.smoothing) == ("metric", "epoch", True, 0.5)
+    looks = kept.store
+    assert (looks.axis, looks.x_metric, looks.log_y, looks.smoothing) == ("metric", "epoch", True, 0.5)
 
 
 @pytest.mark.slow

@@ -185,3 +185,14 @@ def test_what_ends_the_reading_ends_the_program_and_is_raised(board: Board) -> N
         poller.wait()
     assert noted[-1] == frozenset((ENDED,))
     assert poller.ended
+
+
+def test_until_the_catalog_is_built_it_says_how_many_runs_are_read(board: Board, tmp_path: Path) -> None:
+    assert not board.glance()
+    assert board.count()
+    assert board.reading == "reading 3 runs…"
+    assert board.load()
+    assert not board.count()
+    empty = Board(Store.create(tmp_path / "none").layout, Settings())
+    assert not empty.count()
+    assert empty.reading == "reading…"

@@ -121,7 +121,7 @@ def test_a_terminal_that_goes_away_ends_the_program_and_what_was_chosen_is_kept(
         parent = int(window.tmux("list-panes", "-F", "#{pane_pid}"))
         (program,) = psutil.Process(parent).children()
     program.wait(20)
-    assert load_settings(tmp_path / "config" / "mltrack" / "top.json", watched.store_id).log_y
+    assert load_settings(tmp_path / "config" / "mltrack" / "top.json", watched.store_id).store.log_y
 
 
 def test_a_live_run_grows_and_its_log_is_shown(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mltrack.store import Store
+from mltrack.wandb.__main__ import main
 
 TRAIN = """
 import sys
@@ -100,6 +101,24 @@ def test_modules_inside_wandb_are_found_or_refused_with_what_to_use(tmp_path: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["missing.py"], "there is no script missing.py"),
+        (["."], ". is a folder without a __main__.py"),
+        (["-m", "nosuch"], "there is no module nosuch"),
+        (["-m", "nosuch.inner"], "module nosuch.inner can't be imported"),
+    ],
+)
+def test_what_is_not_there_is_named_without_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert main(words) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_without_a_script_it_says_how_it_is_used(tmp_path: Path) -> None:
     done = python(tmp_path, "-m", "mltrack.wandb")
     assert (done.returncode, done.stdout) == (2, "")

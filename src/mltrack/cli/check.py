@@ -137,7 +137,7 @@ def _print_sum(report: CheckReport) -> None:
 
     errors = report.errors
     notes = len(report.findings) - errors
-    found = "no errors" if report.sound else plural(errors, "error")
+    found = "no problems found" if report.sound else plural(errors, "error")
     if notes:
         found += f", {plural(notes, 'note')}"
     what = (plural(report.runs, "run"), plural(report.points, "point"), plural(report.artifacts, "artifact"))

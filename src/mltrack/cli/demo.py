@@ -59,7 +59,7 @@ def demo(
     runs to it; reads them back and compares; ends the server.
     """
     if keep and discard:
-        raise UsageError("--keep and --discard exclude each other", hint="choose one")
+        raise UsageError("--keep and --discard can't be used together", hint="choose one")
     if not no_sync:
         need("mlflow", "the demo's server", instead="or skip the server: mltrack demo --no-sync")
     with ShutdownSignal(raises=True) as shutdown, _folder(keep, discard) as folder:  # the server ends then, too

@@ -108,7 +108,7 @@ def note(session: Session, run: str, text: str | None, edit: bool, as_json: bool
     stored = store.run(run)
     if edit:
         if text is not None:
-            raise UsageError("a text and --edit exclude each other", hint="give one of them")
+            raise UsageError("a text and --edit can't be used together", hint="give one of them")
         text = click.edit(stored.tags.get(NOTE_TAG, ""), extension=".md")  # None: left without saving
     if text is not None:
         set_tag(store.layout, stored.run_id, NOTE_TAG, text.strip() or None)

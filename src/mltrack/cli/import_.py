@@ -33,7 +33,7 @@ __all__ = ["import_"]
 @click.option("--from", "kind", default="", metavar="KIND", help="What SOURCE is; by default it is recognized.")
 @click.option("--experiment", "experiments", multiple=True, metavar="PATTERN", help="Only runs of these experiments.")
 @click.option("--run", "runs", multiple=True, metavar="PATTERN", help="Only these runs: ids, first digits, names.")
-@click.option("--into", default="", metavar="NAME", help="The experiment here that all of them go to.")
+@click.option("--into", default="", metavar="NAME", help="Put all of them into this experiment.")
 @click.option("--no-artifacts", is_flag=True, help="Leave out all files.")
 @click.option("--dry-run", is_flag=True, help="Read all of it, show what would come, and change nothing.")
 @json_option

@@ -68,7 +68,7 @@ def _refuse_go_on(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     metavar="PATH",
     help="The file with guards; by default the nearest mltrack.toml from the working folder upward.",
 )
-@click.option("--no-guards", is_flag=True, help="Watch it by no guards.")
+@click.option("--no-guards", is_flag=True, help="Run it without guards.")
 @click.option("-q", "--quiet", is_flag=True, help="Keep the program's output, but don't show it.")
 @click.argument("words", metavar="[--] COMMAND...", nargs=-1, type=click.UNPROCESSED, required=True)
 @pass_session

@@ -57,7 +57,7 @@ def rm(session: Session, runs: tuple[str, ...], purge: bool, yes: bool, as_json:
     chosen = _chosen(store, runs)
     if purge:
         names = ", ".join(run.info.run_name for run in chosen)
-        if not yes and not confirm(f"Remove {names} permanently, with all points and artifacts?"):
+        if not yes and not confirm(f"Permanently delete {names}, with all points and artifacts?"):
             raise UsageError("nothing was removed", hint="answer y, or use --yes")
         for run in chosen:
             store.purge_run(run.run_id)

@@ -119,7 +119,7 @@ def show(session: Session, name: str, as_json: bool) -> None:
 @click.argument("run", type=RUN)
 @click.argument("path")
 @click.argument("name")
-@click.option("-d", "--description", default="", help="What the version is.")
+@click.option("-d", "--description", default="", help="The version's description.")
 @click.option("-a", "--alias", help="An alias that points to it from now on.")
 @json_option
 @pass_session

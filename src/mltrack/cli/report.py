@@ -73,7 +73,7 @@ def report(
     target, form = _target(output, form)
     text = _notes(notes)
     if runs and (experiments or filter_string or order_by):
-        raise UsageError("RUNs and a filter exclude each other", hint="name the runs, or select them by --filter")
+        raise UsageError("RUNs and a filter can't be used together", hint="name the runs, or select them by --filter")
     store = session.store()
     ids = _ids(store, runs, experiments, filter_string, order_by, limit)
     with _progress(len(ids)) as progress:
@@ -184,7 +184,7 @@ def _write(target: str, data: bytes, made: Report) -> None:
 
     if target == "-":
         if data.startswith(b"\x89PNG") and is_terminal():
-            raise UsageError("a terminal does not show an image", hint="give a file: -o report.png")
+            raise UsageError("an image can't be shown in a terminal", hint="give a file: -o report.png")
         stream = data_stream()
         stream.write(data)
         stream.flush()

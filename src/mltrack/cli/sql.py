@@ -43,7 +43,7 @@ def sql(session: Session, query: str, as_json: bool, as_csv: bool, remote: str |
     experiments.
     """
     if as_json and as_csv:
-        raise UsageError("--json and --csv exclude each other", hint="choose one")
+        raise UsageError("--json and --csv can't be used together", hint="choose one")
     source = session.store() if remote is None else _open_lake(session, remote)
     with _interrupts_at_once():
         table = source.sql(query)

@@ -12,7 +12,18 @@ import click
 
 from mltrack.cli.context import Session, command, json_option, pass_session
 from mltrack.errors import UsageError
-from mltrack.text.printing import Column, console, heading, note, print_json, print_table, say, styled
+from mltrack.text.printing import (
+    Column,
+    console,
+    has_colours,
+    heading,
+    is_terminal,
+    note,
+    print_json,
+    print_table,
+    say,
+    styled,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,7 +137,7 @@ def _apply(
     kept.group_by = kept.group_by if group_by is None else group_by
     kept.metrics = kept.metrics if metrics is None else metrics
     if x_axis is not None:
-        settings.axis, settings.x_metric = (x_axis, "") if x_axis in AXES else (METRIC, x_axis)
+        kept.axis, kept.x_metric = (x_axis, "") if x_axis in AXES else (METRIC, x_axis)
     for given in (filter_line, group_by):
         if given is not None:
             parse_line(filter_line or "", group_by or "experiment")
@@ -152,8 +163,8 @@ def _print(board: Board) -> None:
 
 
 def _print_rows(board: Board) -> None:
+    from mltrack.cli.formatting import ago, duration, moment
     from mltrack.entities import elapsed_ms
-    from mltrack.text.figures import ago, duration
 
     now_ms = board.clock() // 1_000_000
     table: list[list[Cell]] = []
@@ -166,8 +177,9 @@ def _print_rows(board: Board) -> None:
             continue
         run = row.run
         took = duration(elapsed_ms(run.status, run.start_time, run.end_time, now_ms))
+        started = ago(run.start_time, now_ms) if is_terminal() else moment(run.start_time)
         alerts = f" ! {run.alerts}" if run.alerts else ""
-        table.append([f"{indent}{run.name}", f"{run.state}{alerts}", ago(run.start_time, now_ms), took])
+        table.append([f"{indent}{run.name}", f"{run.state}{alerts}", started, took])
     columns = [Column("run", cut=True), Column("status"), Column("started", drop=1), Column("duration", right=True)]
     print_table(columns, table)
     if len(rows) > ROWS_MAX:
@@ -183,7 +195,9 @@ def _print_chart(board: Board, metric: str) -> None:
     chart = draw_chart(lines, board.view, width, CHART_HEIGHT)
     say()
     heading(metric)
-    for at, pieces in enumerate(chart.rows):
+    plain = not has_colours()
+    for at, drawn in enumerate(chart.rows):
+        pieces = chart.signed_row(at) if plain else drawn
         label = chart.labels.get(at, "")
         axis = f"{label:>{chart.gutter - 2}} {'┤' if at in chart.labels else '│'}"
         coloured = [styled(text, fg=_rgb(DARK[lines[owner].colour])) if owner >= 0 else text for text, owner in pieces]
@@ -193,7 +207,8 @@ def _print_chart(board: Board, metric: str) -> None:
     say(styled(f"{'':>{chart.gutter}}{first}{' ' * gap}{last}", dim=True))
     for reading in chart.read():
         line = lines[reading.line]
-        say(styled("● ", fg=_rgb(DARK[line.colour])), f"{line.name}  ", styled(reading.text, bold=True))
+        bullet = chart.sign(reading.line) if plain else "●"
+        say(styled(f"{bullet} ", fg=_rgb(DARK[line.colour])), f"{line.name}  ", styled(reading.text, bold=True))
     if chart.notes:
         note(", ".join(chart.notes))
 

@@ -33,7 +33,7 @@ def traces() -> None:
 )
 @experiments_option
 @click.option("-r", "--run", help="Only those of this run.")
-@click.option("-s", "--state", type=click.Choice(STATES, case_sensitive=False), help="Only those that ended so.")
+@click.option("-s", "--state", type=click.Choice(STATES, case_sensitive=False), help="Only those in this state.")
 @click.option("-t", "--tag", "tags", multiple=True, metavar="KEY=VALUE", help="Only with this tag; may be repeated.")
 @click.option("-n", "--limit", type=click.IntRange(min=1), default=TRACES_SHOWN, show_default=True, help="How many.")
 @json_option

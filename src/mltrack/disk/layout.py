@@ -243,7 +243,7 @@ class Layout:
         if version is not None and version > FORMAT_VERSION:
             raise StoreVersionError(
                 f"{root} has store format {version}; this mltrack knows formats up to {FORMAT_VERSION}",
-                hint="upgrade mltrack: pip install -U mltrack",
+                hint="upgrade mltrack: pip install -U mltrack-local",
             )
         return cls(root, fields["store_id"])
 

@@ -106,11 +106,18 @@ def _guard(path: Path, name: str, table: Any, left_out: list[str] | None) -> Gua
         raise UsageError(f"{where} is not a table", hint='write when = "loss is NaN" below it')
     for key, value in table.items():
         if key not in _KEYS:
-            raise UsageError(f"{where}: there is no {key!r}", hint=f"one of {', '.join(_KEYS)}")
+            raise UsageError(f"{where}: there is no setting {key!r}", hint=f"one of {', '.join(_KEYS)}")
         if not isinstance(value, _KEYS[key]) or (
             isinstance(value, list) and not all(isinstance(x, str) for x in value)
         ):
-            raise UsageError(f"{where}: {key} = {value!r} is not as expected", hint="see docs/guards.md")
+            takes = (
+                "true or false"
+                if bool in _KEYS[key]
+                else "a text, or a list of texts"
+                if list in _KEYS[key]
+                else "a text"
+            )
+            raise UsageError(f"{where}: {key} = {value!r}, but it takes {takes}", hint="see docs/guards.md")
     fields = dict(table)
     if ("when" in fields) == ("sql" in fields):
         raise UsageError(f"{where} needs one of when and sql", hint='write when = "loss is NaN"')

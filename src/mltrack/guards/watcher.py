@@ -295,6 +295,7 @@ class StoreWatch:
         self._ended: list[RunWatch] = []
         self._listed_at: float | None = None
         self._marks: set[str] | None = None
+        self._said: set[str] = set()
         self._began_ns = clock()
 
     @property
@@ -311,10 +312,10 @@ class StoreWatch:
             try:
                 live = watch.look()
             except NotFoundError:
-                live = False
-            except OSError as error:
-                self._on_trouble(f"run {run_id}: {error}")
-                live = watch.run.folder.path.exists()
+                live = not self._is_here()
+            except OSError as error:  # of a disk that may come back
+                self._say_once(f"run {run_id} can't be read now, and is tried again: {error}")
+                live = True
             if not live:
                 self._ended = [one for one in self._ended if one.busy]
                 self._ended.append(self._watched.pop(run_id))
@@ -340,7 +341,9 @@ class StoreWatch:
 
     def _found(self) -> set[str]:
         """Runs that may be live: those with a new mark of a writer, and now and then those that the catalog knows."""
-        marks = set(_names(self._store))
+        marks = _names(self._store)
+        if marks is None:
+            marks = self._marks or set()
         new = marks if self._marks is None else marks - self._marks
         found = {name.partition(".")[0] for name in new if is_run_id(name.partition(".")[0])}
         if self._marks is None:  # there from before: only what is live counts
@@ -348,18 +351,38 @@ class StoreWatch:
         self._marks = marks
         if self._listed_at is None or self._ticks() - self._listed_at >= LIST_EVERY_S:
             self._listed_at = self._ticks()
-            with contextlib.suppress(MltrackError):
+            try:
                 found |= {run_id for run_id, head in self._store.heads().items() if head.live}
+                if self._is_here():
+                    self._said.clear()
+            except (MltrackError, OSError) as error:  # of a disk that may come back
+                self._say_once(f"{self._store.path} can't be read now, and is tried again: {error}")
         return found
 
+    def _is_here(self) -> bool:
+        """Whether the store is, as a network disk or a mount may go and come back; said where it is not."""
+        if self._store.path.is_dir():
+            return True
+        self._say_once(f"{self._store.path} is gone; watching goes on once it is back")
+        return False
 
-def _names(store: Store) -> list[str]:
+    def _say_once(self, words: str) -> None:
+        """Say what could not be read, until the store could be read again."""
+        if words not in self._said:
+            self._said.add(words)
+            self._on_trouble(words)
+
+
+def _names(store: Store) -> set[str] | None:
+    """The marks that writers have left; None where they can't be listed now."""
     import os
 
     try:
-        return os.listdir(store.layout.changed)
+        return set(os.listdir(store.layout.changed))
+    except FileNotFoundError:
+        return None if not store.path.is_dir() else set()
     except OSError:
-        return []
+        return None
 
 
 def ask(store: Store, sql: str, run_id: str) -> str | None:

@@ -51,6 +51,7 @@ PREEMPTING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 """The signals that schedulers send before they preempt a job."""
 
 ERROR_CHARACTERS_MAX = 4_000
+_NOT_EXECUTABLE = "allow it by chmod +x, or name the program that runs it, such as: python FILE"
 _TRACEBACK = "Traceback (most recent call last):"
 
 
@@ -141,7 +142,7 @@ def check_program(command: Sequence[str], folder: Path, path: str | None) -> Non
     by_path = os.sep in program
     if shutil.which(str(folder / program) if by_path else program, path=path) is None:
         if by_path and (folder / program).exists():
-            raise UsageError(f"{program!r} can't be run: Permission denied", hint="is it a program?")
+            raise UsageError(f"{program!r} can't be run: Permission denied", hint=_NOT_EXECUTABLE)
         raise UsageError(f"there is no program {program!r}", hint="check its name, and PATH")
 
 
@@ -254,7 +255,7 @@ def _run(what: Launch, run: Run, folder: Path) -> Launched:
                 start_standby=lambda sources: start_standby(run, log, what.log_bytes_max, sources),
             )
         except OSError as error:
-            raise UsageError(f"{what.command[0]!r} can't be run: {error.strerror}", hint="is it a program?") from error
+            raise UsageError(f"{what.command[0]!r} can't be run: {error.strerror}", hint=_NOT_EXECUTABLE) from error
         finally:
             stopper.stop()
             collectors.stop()

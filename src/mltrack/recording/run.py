@@ -235,7 +235,7 @@ class Run(RunFiles, RunInputs, RunRewinds, RunGuards, RunViews):
         """
         self._check_open()
         require_mapping("params", params)
-        new = {check_key(key): str(value) for key, value in params.items()}
+        new = {check_key(key, "param"): str(value) for key, value in params.items()}
         for key, value in new.items():
             if self._params.get(key, value) != value:
                 raise ParamConflictError(
@@ -263,7 +263,7 @@ class Run(RunFiles, RunInputs, RunRewinds, RunGuards, RunViews):
         """
         self._check_open()
         require_mapping("tags", tags)
-        self._recorder.emit(*({"type": "tag", "key": check_key(k), "value": str(v)} for k, v in tags.items()))
+        self._recorder.emit(*({"type": "tag", "key": check_key(k, "tag"), "value": str(v)} for k, v in tags.items()))
 
     def delete_tag(self, key: str) -> None:
         """Remove a tag; it need not exist.
@@ -272,7 +272,7 @@ class Run(RunFiles, RunInputs, RunRewinds, RunGuards, RunViews):
             RunStateError: the run has ended.
         """
         self._check_open()
-        self._recorder.emit({"type": "tag", "key": check_key(key), "value": None})
+        self._recorder.emit({"type": "tag", "key": check_key(key, "tag"), "value": None})
 
     # --- attachments ---
 

@@ -32,6 +32,7 @@ __all__ = [
     "confirm",
     "console",
     "data_stream",
+    "has_colours",
     "heading",
     "is_terminal",
     "mute",
@@ -79,6 +80,11 @@ def say_fields(*fields: str) -> None:
     """Print one line for a program to read: fields with tabs between them, each made safe (so without tabs)."""
     sys.stdout.write("\t".join(map(printable, fields)) + "\n")
     sys.stdout.flush()
+
+
+def has_colours() -> bool:
+    """Whether what goes to standard output is shown with its colours."""
+    return _has_colours(sys.stdout)
 
 
 def _has_colours(stream: Any) -> bool:

@@ -6,12 +6,15 @@ whole, never changed. Imports are few here, so that the first rows appear at onc
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mltrack.disk.layout import is_run_id
 from mltrack.errors import FilterError, MltrackError
+from mltrack.text.counting import plural
 from mltrack.top.colours import ColourBook
 from mltrack.top.filters import GROUP_EXPERIMENT, GROUP_PARENT, metric_filter, parse_line
 from mltrack.top.tree import RunTree
@@ -19,6 +22,7 @@ from mltrack.top.view import METRIC, View
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
     from mltrack.catalog.overview import RunLine
     from mltrack.disk.layout import Layout
@@ -56,10 +60,11 @@ class Board:
         self.settings = settings
         self.clock = clock
         self.tree = RunTree(group_by=settings.store.group_by)
-        self.view = View(settings.x, settings.log_y, settings.smoothing)
+        self.view = View(settings.store.x, settings.store.log_y, settings.store.smoothing)
         self.colours = ColourBook(settings.store.colours)
         self.problem = ""  # what is wrong with the filter, or with the store
         self.loaded = False
+        self.to_read = 0  # how many runs the first look at the run folders has before it
         self.by_id: dict[str, RunLine] = {}
         self.selected = ""
         self.curves: dict[tuple[str, str], Curve] = {}
@@ -99,6 +104,16 @@ class Board:
         if lines:
             self._take(lines)
         return bool(lines)
+
+    def count(self) -> bool:
+        """Count the run folders, where the first rows wait for the catalog to be built; whether there are any."""
+        self.to_read = 0 if self.tree.lines else sum(map(is_run_id, _names_in(self.layout.runs)))
+        return bool(self.to_read)
+
+    @property
+    def reading(self) -> str:
+        """What to say until the runs are read."""
+        return f"reading {plural(self.to_read, 'run')}…" if self.to_read else "reading…"
 
     def load(self) -> bool:
         """Read the list of runs; whether it changed. What is wrong is in ``problem``."""
@@ -200,8 +215,9 @@ class Board:
     def change_view(self, **changes: object) -> None:
         """Change how charts are drawn: see View."""
         self.view = replace(self.view, **changes)  # type: ignore[arg-type]
-        self.settings.axis, self.settings.x_metric = self.view.axis
-        self.settings.log_y, self.settings.smoothing = self.view.log_y, self.view.smoothing
+        kept = self.settings.store
+        kept.axis, kept.x_metric = self.view.axis
+        kept.log_y, kept.smoothing = self.view.log_y, self.view.smoothing
 
     # --- reading ---
 
@@ -242,3 +258,10 @@ class Board:
             return True
         changed, self.remotes = found != self.remotes, found
         return changed
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Chart", "Line", "Reading", "draw_chart", "from_logarithm", "x_label"]
 
+SIGNS = "abcdefghijklmnopqrstuvwxyz"
+BLANKS = " \u2800"
+
 NO_VALUES = "no finite values"
 
 LOGARITHM_MAX = 308.25
@@ -105,6 +108,19 @@ class Chart:
     def x_of(self, character: int) -> float:
         """The x in the middle of a character."""
         return self.start + (self.end - self.start) * (min(max(character, 0), self.width - 1) + 0.5) / self.width
+
+    def sign(self, number: int) -> str:
+        """What stands for a line where there are no colours: a point for the only one, else a letter."""
+        return "●" if len(self.lines) == 1 else SIGNS[number % len(SIGNS)]
+
+    def signed_row(self, at: int) -> list[tuple[str, int]]:
+        """A row for screens without colours: where there are several lines, with their letters for dots."""
+        if len(self.lines) == 1:
+            return self.rows[at]
+        return [
+            (text if owner < 0 else "".join(" " if c in BLANKS else self.sign(owner) for c in text), owner)
+            for text, owner in self.rows[at]
+        ]
 
     def read(self, cursor: float | None = None) -> list[Reading]:
         """What the lines show at the cursor, or at their ends; those without a value there are left out."""

@@ -137,7 +137,7 @@ class Poller:
         return found
 
     def _run(self) -> None:
-        if self.board.glance():
+        if self.board.glance() or self.board.count():
             self.notify(frozenset(("runs",)))
         self._drawn.wait()
         while not self._stopped:

@@ -1,4 +1,4 @@
-"""What `mltrack top` remembers: how charts look, and for each store its filter, grouping, pins and colours."""
+"""What `mltrack top` remembers: theme and widths, and for each store what was chosen to look at, pins and colours."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ class StoreSettings:
     group_by: str = "experiment"
     pins: list[str] = field(default_factory=list)
     colours: dict[str, int] = field(default_factory=dict)
+    axis: str = STEP
+    x_metric: str = ""
+    log_y: bool = False
+    smoothing: float = 0.0
+    pane: str = "charts"
+
+    @property
+    def x(self) -> Axis:
+        """The x axis."""
+        return Axis(self.axis, self.x_metric if self.axis == METRIC else "")
 
 
 @dataclass(slots=True)
 class Settings:
     """What is remembered of all stores, and of the one that is shown."""
 
-    axis: str = STEP
-    x_metric: str = ""
-    log_y: bool = False
-    smoothing: float = 0.0
     dark: bool | None = None
     columns: int = 0
-    pane: str = "charts"
     tree_width: int = 0
     store: StoreSettings = field(default_factory=StoreSettings)
-
-    @property
-    def x(self) -> Axis:
-        """The x axis."""
-        return Axis(self.axis, self.x_metric if self.axis == METRIC else "")
 
 
 def settings_path(environ: Mapping[str, str] = os.environ) -> Path | None:
@@ -73,11 +73,12 @@ def load_settings(path: Path | None, store_id: str) -> Settings:
     stores = kept.get("stores")
     if isinstance(stores, dict) and isinstance(stores.get(store_id), dict):
         _take(settings.store, stores[store_id])
-    if settings.axis not in (*AXES, METRIC) or (settings.axis == METRIC and not settings.x_metric):
-        settings.axis = STEP
-    settings.smoothing = min(max(settings.smoothing, 0.0), 0.99)
-    settings.store.pins = [str(pin) for pin in settings.store.pins][:PINS_MAX]
-    settings.store.colours = {key: value for key, value in settings.store.colours.items() if type(value) is int}
+    mine = settings.store
+    if mine.axis not in (*AXES, METRIC) or (mine.axis == METRIC and not mine.x_metric):
+        mine.axis = STEP
+    mine.smoothing = min(max(mine.smoothing, 0.0), 0.99)
+    mine.pins = [str(pin) for pin in mine.pins][:PINS_MAX]
+    mine.colours = {key: value for key, value in mine.colours.items() if type(value) is int}
     return settings
 
 

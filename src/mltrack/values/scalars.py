@@ -25,8 +25,8 @@ __all__ = [
 KEY_BYTES_MAX = 65_535
 
 
-def check_key(key: object) -> str:
-    """A metric's, param's or tag's name: non-empty text of at most 65,535 bytes.
+def check_key(key: object, what: str = "metric") -> str:
+    """A metric's, param's or tag's name: non-empty text of at most 65,535 bytes; ``what`` says whose.
 
     Raises:
         InvalidMetricError: it is something else.
@@ -38,7 +38,7 @@ def check_key(key: object) -> str:
         except UnicodeEncodeError:  # half a surrogate pair
             pass
     raise InvalidMetricError(
-        f"names to log under must be non-empty text, not {_short(key)}",
+        f"{what} names must be non-empty text, not {_short(key)}",
         hint="give a non-empty str of at most 65,535 bytes in UTF-8",
     )
 

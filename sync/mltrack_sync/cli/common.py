@@ -111,7 +111,7 @@ def artifact_bytes_max(no_artifacts: bool, size: str | None) -> int | None:
     from mltrack_sync.remotes.sizes import parse_size
 
     if no_artifacts and size is not None:
-        raise UsageError("--no-artifacts and --max-artifact-size exclude each other", hint="leave one of them out")
+        raise UsageError("--no-artifacts and --max-artifact-size can't be used together", hint="leave one of them out")
     if no_artifacts:
         return 0
     return None if size is None else parse_size(size)

@@ -354,7 +354,7 @@ def _print_report(report: PushReport, as_json: bool) -> None:
     if report.found:
         rows["found on remote"] = f"{report.found:,} points"
     if report.collapsed:
-        rows["equal points"] = f"{report.collapsed:,} (same metric, step, ms and value: MLflow keeps one)"
+        rows["duplicates merged"] = f"{report.collapsed:,} (same metric, step, ms and value: MLflow keeps one)"
     print_table([Column("what"), Column("count", right=True)], list(rows.items()))
     print_rejected(report.rejected)
     for words in report.notes:

@@ -201,9 +201,8 @@ def _print_plan(plan: GcPlan) -> None:
         say(_kept(kept))
     what = "files of" if plan.keep_metrics else "run"
     for run in plan.deletable:
-        say(f"goes: {what} {run.run_id} {run.run_name}, {size(run.bytes)}")
-    stays = "stays" if len(plan.retained) == 1 else "stay"
-    say(f"{plural(len(plan.deletable), 'run')} with {size(plan.bytes)} can go, {len(plan.retained):,} {stays}")
+        say(f"to remove: {what} {run.run_id} {run.run_name}, {size(run.bytes)}")
+    say(f"{plural(len(plan.deletable), 'run')} with {size(plan.bytes)} can be removed, {len(plan.retained):,} kept")
 
 
 def _question(plan: GcPlan) -> str:

@@ -97,21 +97,21 @@ class Failures:
                 in_doubt=False,
             )
         if response.is_redirect:
-            return self.not_mlflow(f"redirects requests to {shown_url(response.headers['Location'])}")
+            return self.not_mlflow(f"it redirects requests to {shown_url(response.headers['Location'])}")
         if is_too_large(status, words):
             return TooLargeError(f"{self._url} refused {path}: {said}", status=status, code=code, words=said)
         if fields is None or not (code or words) or code == "ENDPOINT_NOT_FOUND":
             unknown = status in (404, 405)
-            return self.not_mlflow(f"answers {status} to {method} {path}", unknown_call=unknown)
+            return self.not_mlflow(f"it answers {status} to {method} {path}", unknown_call=unknown)
         hint = self._workspace.place_hint if "workspace" in said.lower() else ""
         return RemoteRefusedError(
             f"{self._url} refused {path}: {said}", status=status, code=code, words=said, hint=hint
         )
 
     def not_mlflow(self, what: str, *, unknown_call: bool = False) -> NotMlflowError:
-        """The error for a server that speaks something else; ``what`` follows "it"."""
+        """The error for a server that speaks something else; ``what`` says why."""
         return NotMlflowError(
-            f"{self._url} is not an MLflow server: it {what}",
+            f"{self._url} is not an MLflow server: {what}",
             hint="give the URL that MLFLOW_TRACKING_URI would have, such as http://host:5000",
             unknown_call=unknown_call,
         )

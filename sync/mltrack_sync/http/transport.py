@@ -275,7 +275,7 @@ class Transport:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._failures.of_network(error) from error
         except AnswerTooLargeError as error:
-            raise self._failures.not_mlflow(f"{error} to {call.method} {call.path}") from None
+            raise self._failures.not_mlflow(f"it {error} to {call.method} {call.path}") from None
 
     def _request(
         self,
@@ -358,12 +358,12 @@ class Transport:
         try:
             fields = json_object(response)
         except AnswerTooLargeError as error:
-            raise self._failures.not_mlflow(f"{error} to {call.method} {call.path}") from None
+            raise self._failures.not_mlflow(f"it {error} to {call.method} {call.path}") from None
         if status == 200:
             if not response.content:  # an artifact was accepted
                 return {}
             if fields is None:
-                raise self._failures.not_mlflow("answers with something other than JSON")
+                raise self._failures.not_mlflow("its reply is not JSON")
             return fields
         raise self._failures.of_answer(call.method, call.path, response, fields)
 

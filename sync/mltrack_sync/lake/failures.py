@@ -68,5 +68,5 @@ def explain(place: str, error: Exception) -> RemoteError:
         hint = "log in with the cloud's own tool, or set its environment variables (docs/lake/storage.md)"
         return RemoteAuthError(f"{place}: no credentials: {words}", hint=hint)
     if any(word in words for word in _DENIED):
-        return RemoteAuthError(f"{place} does not let us in: {words}", hint="check what the credentials may do")
+        return RemoteAuthError(f"{place} refuses access: {words}", hint="check what the credentials may do")
     return RemoteUnavailableError(f"{place}: {words}", hint="try again later", in_doubt=False)

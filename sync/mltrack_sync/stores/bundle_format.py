@@ -129,7 +129,7 @@ class Manifest:
             if fields.get("format") == _FORMAT and type(version := fields.get("version")) is int and version > VERSION:
                 raise BundleError(
                     f"the bundle has version {version}; this mltrack knows versions up to {VERSION}",
-                    hint="upgrade mltrack: pip install -U mltrack",
+                    hint="upgrade mltrack: pip install -U mltrack-local",
                 )
             fault = BUNDLE.fault(fields)
             if fault is not None:

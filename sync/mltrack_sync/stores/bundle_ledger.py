@@ -221,5 +221,7 @@ def read_receipt(path: Path) -> dict[str, object]:
     except (BadLine, OSError) as error:
         raise BundleError(f"{path} is not a receipt, or is damaged: {error}", hint="have it sent again") from None
     if fields["receipt"] != _RECEIPT_VERSION:
-        raise BundleError(f"{path} is a receipt of another version", hint="upgrade mltrack: pip install -U mltrack")
+        raise BundleError(
+            f"{path} is a receipt of another version", hint="upgrade mltrack: pip install -U mltrack-local"
+        )
     return fields

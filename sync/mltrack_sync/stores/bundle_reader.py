@@ -100,7 +100,7 @@ class Bundle:
         if manifest.store_format > FORMAT_VERSION:
             raise BundleError(
                 f"it comes from a store of format {manifest.store_format}; this mltrack knows up to {FORMAT_VERSION}",
-                hint="upgrade mltrack: pip install -U mltrack",
+                hint="upgrade mltrack: pip install -U mltrack-local",
             )
         index = self._read_index()
         at = len(local_header(MANIFEST, MANIFEST_BYTES, 0)) + MANIFEST_BYTES

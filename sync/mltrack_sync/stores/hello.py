@@ -125,7 +125,7 @@ def request_store(reader: BinaryIO, write_fd: int, opening: Opening, where: str)
     if info.format > FORMAT_VERSION:
         raise VersionError(
             f"{where}: that store has format {info.format}; this mltrack knows formats up to {FORMAT_VERSION}",
-            hint="upgrade mltrack here: pip install -U mltrack",
+            hint="upgrade mltrack here: pip install -U mltrack-local",
         )
     return info, protocol
 
@@ -142,12 +142,12 @@ def _agree(hello: dict[str, Any], where: str) -> int:
     if most < PROTOCOL_MIN or known < FORMAT_VERSION:
         raise VersionError(
             f"{where} has mltrack {version}, which is too old for mltrack {own_version()} here",
-            hint="upgrade it there: pip install -U mltrack",
+            hint="upgrade it there: pip install -U mltrack-local",
         )
     if least > PROTOCOL_MAX:
         raise VersionError(
             f"{where} has mltrack {version}, for which mltrack {own_version()} here is too old",
-            hint="upgrade it here: pip install -U mltrack",
+            hint="upgrade it here: pip install -U mltrack-local",
         )
     return int(min(most, PROTOCOL_MAX))
 

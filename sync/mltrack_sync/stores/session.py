@@ -118,7 +118,7 @@ class Session:
         if self._protocol < DISCARD_PROTOCOL:
             raise RemoteUnavailableError(
                 f"the mltrack of {self.where} is too old to replace files",
-                hint="upgrade it there: pip install -U mltrack; or remove the files by hand, then verify and sync",
+                hint="upgrade it there: pip install -U mltrack-local; or remove them by hand, then verify and sync",
                 in_doubt=False,
                 not_sent=True,
             )

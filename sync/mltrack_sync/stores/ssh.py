@@ -175,7 +175,7 @@ def _explain(address: SshAddress, name: str, code: int | None, said: str, noise:
     if code == 2 and _OLD_COMMAND.search(said):
         return VersionError(
             f"{host} has an mltrack that does not know how to serve its store",
-            hint="upgrade it there: pip install -U mltrack",
+            hint="upgrade it there: pip install -U mltrack-local",
         )
     if code is None:
         return RemoteUnavailableError(f"{host}: mltrack did not answer in time", in_doubt=False)
@@ -197,7 +197,7 @@ def _ssh_failed(host: str, said: str, line: str) -> MltrackError:
         return RemoteAuthError(f"{host}: its key is not the known one: {line}", hint=f"look at it by hand: ssh {host}")
     if _REFUSED.search(said):
         return RemoteAuthError(
-            f"{host} does not let us in: {line}",
+            f"{host} refuses the login: {line}",
             hint=f"this must work first: ssh {host} (a password is only asked for on a terminal)",
         )
     return RemoteUnavailableError(

@@ -147,7 +147,7 @@ def test_a_bundle_of_another_version_or_a_part_of_one(refused: Refused, here: St
     (tmp_path / "new.mltb").write_bytes(header + manifest + data[head + MANIFEST_BYTES :])
     error, hint = refused("pull", "new.mltb")
     assert error == "new.mltb: the bundle has version 2; this mltrack knows versions up to 1"
-    assert hint == "upgrade mltrack: pip install -U mltrack"
+    assert hint == "upgrade mltrack: pip install -U mltrack-local"
     assert refused("bundle", "week.mltb")[0] == "week.mltb exists already"
     assert refused("bundle", "no/where.mltb")[0] == "no is not a folder"
 

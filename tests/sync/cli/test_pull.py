@@ -15,7 +15,7 @@ from tests.support.command_line import run
 
 
 def test_both_limits_on_artifacts_at_once_are_refused() -> None:
-    with pytest.raises(UsageError, match="exclude each other"):
+    with pytest.raises(UsageError, match="can't be used together"):
         artifact_bytes_max(True, "10M")
     assert artifact_bytes_max(True, None) == 0
     assert artifact_bytes_max(False, None) is None

@@ -113,7 +113,7 @@ def test_a_remote_is_renamed_and_moved_with_what_it_acknowledged(cli: Cli, store
     assert cli("remote", "add", "other", "http://h/").code == 0
     assert cli("remote", "rename", "usb", "other").code == 2
     assert cli("remote", "add", "other", "http://H:80").out == "other: http://h\n"
-    assert [line.split("\t")[0] for line in cli("remote", "ls").out.splitlines()] == ["usb", "other"]
+    assert [line.split()[0] for line in cli("remote", "ls").out.splitlines()] == ["name", "usb", "other"]
 
 
 def test_a_server_at_another_address_is_compared_unless_it_moved(cli: Cli, store: Store, server: MlflowServer) -> None:

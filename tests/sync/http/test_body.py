@@ -134,7 +134,7 @@ def test_a_json_value_that_is_not_an_object_is_not_an_mlflow_answer(content: byt
     if not content:
         assert asked(answer(content)) == {}
     else:
-        with pytest.raises(NotMlflowError, match="other than JSON"):
+        with pytest.raises(NotMlflowError, match="its reply is not JSON"):
             asked(answer(content))
 
 

@@ -272,7 +272,7 @@ def test_a_refused_key_is_reported(ssh_server: SshServer) -> None:
     ssh_server.write_settings(key="other_key")
     error = failure(open_store(ssh_server.ssh, "/a"))
     assert isinstance(error, RemoteAuthError)
-    assert "cluster does not let us in" in str(error)
+    assert "cluster refuses the login" in str(error)
     assert "Permission denied" in str(error)
 
 

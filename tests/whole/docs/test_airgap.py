@@ -32,4 +32,4 @@ def test_a_folder_of_wheels_is_all_that_an_installation_needs(tmp_path: Path) ->
     assert "Successfully installed" in said and said.splitlines()[-1].startswith("mltrack ")
     train = "import mltrack; mltrack.log_metric('loss', 1.0)"
     subprocess.run([tmp_path / ".venv" / "bin" / "python", "-c", train], cwd=tmp_path, check=True)
-    assert "no errors: 1 run" in inside.run(inside.commands("--upgrade mltrack"))
+    assert "no problems found: 1 run" in inside.run(inside.commands("--upgrade mltrack"))

@@ -190,7 +190,7 @@ class LoggedModels:
             StoreError: that can't be written.
         """
         lines = [
-            {"type": "tag", "key": check_key(key), "value": None if value is None else str(value)}
+            {"type": "tag", "key": check_key(key, "tag"), "value": None if value is None else str(value)}
             for key, value in tags.items()
         ]
         with self._changing(model_id) as stored:

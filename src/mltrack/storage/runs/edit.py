@@ -69,7 +69,10 @@ def set_tag(layout: Layout, run_id: str, key: str, value: str | None, *, fs: Fil
         StoreError: it can't be written.
     """
     text = None if value is None else str(value)
-    if append_events(layout, run_id, {"type": "tag", "key": check_key(key), "value": text}, fs).tags.get(key) != text:
+    if (
+        append_events(layout, run_id, {"type": "tag", "key": check_key(key, "tag"), "value": text}, fs).tags.get(key)
+        != text
+    ):
         raise not_written(layout, run_id)
 
 

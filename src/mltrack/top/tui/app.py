@@ -96,7 +96,7 @@ class TopApp(App[None]):
         self.head, self.problem = Head(board), Static(id="problem")
         self.left = Vertical(self.runs, id="left")
         self.question = QuestionLine()
-        self.tabs = TabbedContent(initial=board.settings.pane, id="panes")
+        self.tabs = TabbedContent(initial=board.settings.store.pane, id="panes")
 
     def compose(self) -> ComposeResult:
         """The screen."""
@@ -166,7 +166,7 @@ class TopApp(App[None]):
     @property
     def pane(self) -> str:
         """The one that is on the screen."""
-        return self.tabs.active or self.board.settings.pane
+        return self.tabs.active or self.board.settings.store.pane
 
     def on_top_app_read(self, message: Read) -> None:
         """Show what was read; if nothing more is, the program ends, and its end says why."""
@@ -253,7 +253,7 @@ class TopApp(App[None]):
 
     def on_tabbed_content_tab_activated(self) -> None:
         """Show another pane."""
-        self.board.settings.pane = self.pane
+        self.board.settings.store.pane = self.pane
         if self.grid is not None:
             self.grid.show()
         elif self.pane in self.texts:

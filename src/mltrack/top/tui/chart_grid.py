@@ -141,7 +141,7 @@ class ChartGrid(ScrollView, can_focus=True):
         if y:
             return ""
         if not self.board.loaded:
-            return " reading…"
+            return f" {self.board.reading}"
         if self.board.settings.store.metrics and not self.system:
             return f" no metric is like {self.board.settings.store.metrics}"
         return " no system metrics (mltrack run records them)" if self.system else " no metrics"
@@ -182,6 +182,10 @@ class ChartGrid(ScrollView, can_focus=True):
     def _shade(self, line: Line) -> Style:
         return Style(color=self.palette[line.colour]) if self.palette else Style()
 
+    def _bullet(self, chart: Chart, number: int) -> Segment:
+        """What a legend has in front of a line: a point in its colour, without colours its letter."""
+        return Segment(chart.sign(number) if not self.palette else "●", self._shade(chart.lines[number]))
+
     def _title(self, metric: str, chart: Chart, readings: list[Reading], number: int, width: int) -> Strip:
         is_here = number == self._at and self.has_focus
         segments = [Segment("▌" if is_here else " ", BOLD), Segment(printable(metric), BOLD), Segment(" ")]
@@ -194,7 +198,7 @@ class ChartGrid(ScrollView, can_focus=True):
                     if room > 0:
                         segments.append(Segment("…", DIM))
                     break
-                segments += [Segment("●", self._shade(chart.lines[reading.line])), Segment(f"{text[1:]} ")]
+                segments += [self._bullet(chart, reading.line), Segment(f"{text[1:]} ")]
                 room -= len(text) + 1
         return Strip([*segments, Segment(notes, DIM)])
 
@@ -203,7 +207,7 @@ class ChartGrid(ScrollView, can_focus=True):
         sign = "┤" if at in chart.labels else "│"
         segments = [Segment(f"{label:>{chart.gutter - 2}} {sign}", DIM)]
         place = 0
-        for text, owner in chart.rows[at]:
+        for text, owner in chart.signed_row(at) if not self.palette else chart.rows[at]:
             style = self._shade(chart.lines[owner]) if owner >= 0 else Style()
             if cursor is not None and place <= cursor < place + len(text):
                 here = cursor - place
@@ -242,7 +246,7 @@ class ChartGrid(ScrollView, can_focus=True):
         for at, line in enumerate(lines[:count]):
             value = texts.get(at, "-")
             name = printable(line.name)[: max(width - len(value) - 6, 1)]
-            segments = [Segment("  ● ", self._shade(line)), Segment(f"{name}  "), Segment(value, BOLD)]
+            segments = [Segment("  "), self._bullet(chart, at), Segment(f" {name}  "), Segment(value, BOLD)]
             if at == count - 1 and len(lines) > count:
                 segments.append(Segment(f"   and {len(lines) - count} more", DIM))
             found.append(Strip(segments))

@@ -33,7 +33,7 @@ class Head(Static):
         text = Text(no_wrap=True, overflow="ellipsis")
         text.append("mltrack", "bold")
         # the first look takes no more runs than it needs
-        text.append(f"  {plural(len(self.board.tree.lines), 'run') if self.board.loaded else 'reading…'}")
+        text.append(f"  {plural(len(self.board.tree.lines), 'run') if self.board.loaded else self.board.reading}")
         live = sum(line.live for line in self.board.tree.lines)
         if live:
             text.append(f"  {live} live", "green")

@@ -104,7 +104,7 @@ class RunList(ScrollView, can_focus=True):
         if at >= len(self._rows):
             if at == 0:
                 words = "no runs match" if self.board.settings.store.filter else "no runs"
-                text = words if self.board.loaded else "reading…"
+                text = words if self.board.loaded else self.board.reading
                 return Strip([Segment(f" {text}".ljust(width)[:width], base + Style(dim=True))])
             return Strip.blank(width, base)
         row = self._rows[at]
