@@ -282,6 +282,11 @@ def test_times_are_iso_8601_in_utc_for_programs(cli: Cli) -> None:
     assert [time for time in times if not stamp.fullmatch(time)] == []
 
 
+def test_a_value_of_several_lines_is_shown_line_by_line(cli: Cli) -> None:
+    assert cli("tag", "spirals-1", "mltrack.error=Traceback:\n  File 'a'\nValueError: b").code == 0
+    assert "\nmltrack.error\nTraceback:\n  File 'a'\nValueError: b\n" in cli("show", "spirals-1").out
+
+
 def test_show_lists_what_recorded_and_counts_what_edited(cli: Cli) -> None:
     assert cli("tag", "spirals-1", "a=b").code == cli("note", "spirals-1", "c").code == 0
     said = cli("show", "spirals-1")

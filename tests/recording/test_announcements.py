@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mltrack.recording import current_store, fluent
 from mltrack.store import Store
 
 TRAIN = """
@@ -66,6 +67,17 @@ def test_a_program_says_once_where_it_records_and_what_it_recorded(tmp_path: Pat
         f" look at it with: mltrack show {store.run('first').run_id[:8]}",
         "mltrack: run first FINISHED, 2 points of 2 metrics; push it with: mltrack sync URL",
     ]
+
+
+def test_a_program_that_resumes_a_run_says_so_unless_another_records_it_too(tmp_path: Path) -> None:
+    told(TRAIN, tmp_path)
+    resuming = "import mltrack; mltrack.start_run(run_id='first'); mltrack.log_metric('a', 2.0)"
+    lines = told(resuming, tmp_path)
+    assert lines[0].startswith(f"mltrack: resuming run first in {tmp_path / '.mltrack'};")
+    assert lines[1] == "mltrack: run first FINISHED, 1 point of 1 metric; push it with: mltrack sync URL"
+    current_store.set_store(tmp_path / ".mltrack")
+    with fluent.start_run(run_id="first"):
+        assert told(resuming, tmp_path) == []
 
 
 def test_a_run_whose_store_was_removed_is_not_said_to_be_recorded(tmp_path: Path) -> None:

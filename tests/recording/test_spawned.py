@@ -80,6 +80,37 @@ def test_children_log_to_the_run_that_was_active_when_they_were_started(tmp_path
     assert later.metrics("loss")["step"].to_pylist() == [8]  # started when no run was active
 
 
+CHOSEN = """
+import sys
+import mltrack
+
+def train(number):
+    with mltrack.start_run(run_name=f"run{number}"):
+        mltrack.log_metric("loss", number)
+
+if __name__ == "__main__":
+    import multiprocessing
+    mltrack.set_tracking_uri("elsewhere")
+    mltrack.set_experiment("sweep")
+    with multiprocessing.get_context(sys.argv[1]).Pool(2) as pool:
+        pool.map(train, range(2))
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_children_record_into_the_store_and_the_experiment_that_were_chosen(tmp_path: Path, method: str) -> None:
+    (tmp_path / "program.py").write_text(CHOSEN)
+    environment = {key: value for key, value in os.environ.items() if key != "MLTRACK_STORE"}
+    done = subprocess.run([sys.executable, "program.py", method], cwd=tmp_path, env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    found = Store.open(tmp_path / "elsewhere").search_runs()
+    assert sorted((run.info.run_name, run.info.experiment_name) for run in found) == [
+        ("run0", "sweep"),
+        ("run1", "sweep"),
+    ]
+    assert not (tmp_path / ".mltrack").exists()
+
+
 LIGHT = """
 import multiprocessing, sys
 

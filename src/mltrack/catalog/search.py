@@ -23,6 +23,7 @@ from mltrack.entities import (
 )
 from mltrack.errors import CorruptionError, NotFoundError, UsageError
 from mltrack.text.encodable import encodable
+from mltrack.text.nearest import meant
 
 if TYPE_CHECKING:
     import duckdb
@@ -233,8 +234,7 @@ def _check_experiment_names(con: duckdb.DuckDBPyConnection, names: tuple[str, ..
     ).fetchall()
     for name in names:
         if (name,) not in known:
-            some = ", ".join(sorted(repr(row[0]) for row in known)[:5])
-            raise NotFoundError(f"no experiment named {name!r}", hint=f"known: {some}")
+            raise NotFoundError(f"no experiment named {name!r}", hint=meant(name, (row[0] for row in known)))
 
 
 # --- answers ---------------------------------------------------------------------------------------------------

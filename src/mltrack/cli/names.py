@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from mltrack.catalog.filter_parser import ATTRIBUTE, Comparison, parse_filter
 from mltrack.entities import RUN_STATUSES
 from mltrack.errors import FilterError, UsageError
+from mltrack.text.nearest import meant
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from mltrack.catalog.filter_parser import Node
 
-__all__ = ["check_statuses", "meant", "require_known", "wanted_tags"]
+__all__ = ["check_statuses", "require_known", "wanted_tags"]
 
 STATUSES = (*RUN_STATUSES, "CRASHED")
-SHOWN_MAX = 8
-
-
-def meant(name: str, known: Collection[str]) -> str:
-    """What to try instead of a name that is not known: near ones, else some of those that are."""
-    near = get_close_matches(name, known, n=3, cutoff=0.6)
-    if near:
-        return f"did you mean {' or '.join(near)}?"
-    shown = sorted(known)[:SHOWN_MAX]
-    more = ", ..." if len(known) > SHOWN_MAX else ""
-    return f"known: {', '.join(shown)}{more}" if shown else "there are none"
 
 
 def require_known(names: Collection[str], known: Collection[str], what: str) -> None:

@@ -236,7 +236,7 @@ def _ordered_by(order_by: Sequence[str]) -> list[str]:
 
 def _note_unknown(runs: Sequence[Found], names: Sequence[str]) -> list[str]:
     """Say which names no run shown has, and give them: they may be misspelled."""
-    from mltrack.cli.names import meant
+    from mltrack.text.nearest import meant
 
     unknown = []
     known = {name for run in runs for name in (*run.data.metrics, *run.data.params)}

@@ -119,11 +119,18 @@ def _print_head(run: StoredRun) -> None:
 
 
 def _print_pairs(title: str, pairs: dict[str, str]) -> None:
-    if pairs:
+    """Names with their values; below them those of several lines, such as a traceback, line by line."""
+    short = {key: value for key, value in pairs.items() if "\n" not in value.strip()}
+    if short:
         say()
         heading(title)
         columns = [Column("", style="cyan", wrap=True), Column("", wrap=True)]
-        print_table(columns, sorted(pairs.items()), headings=False)
+        print_table(columns, sorted(short.items()), headings=False)
+    for key in sorted(pairs.keys() - short.keys()):
+        say()
+        heading(key)
+        for line in pairs[key].strip("\n").splitlines():
+            say(line)
 
 
 def _print_metrics(run: StoredRun) -> None:

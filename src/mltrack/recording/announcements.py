@@ -1,7 +1,7 @@
 """What a program says of its first run, on stderr: where it is recorded, and at its end what was recorded.
 
-Once a process, for a run that it made itself, outside ``mltrack run``; ``MLTRACK_QUIET`` silences it, and so do
-mltrack's own commands.
+Once a process, for a run that it made or resumed itself, outside ``mltrack run``; ``MLTRACK_QUIET`` silences it, and so
+do mltrack's own commands.
 """
 
 from __future__ import annotations
@@ -40,18 +40,21 @@ def is_quiet() -> bool:
 
 
 def announce(run: Run, *, pushed: bool) -> None:
-    """Say where a new run is recorded, if it is the first of this process; and more when it has ended.
+    """Say where a run is recorded, if it is the first of this process; and more when it has ended.
 
     Args:
-        run: The run, just made.
+        run: The run, just made or resumed.
         pushed: Whether it is pushed to a remote while it goes on.
     """
     global _said_in
-    if not run.is_new or _said_in == os.getpid() or MLTRACK_RUN_ID in os.environ or is_quiet():
+    if _said_in == os.getpid() or MLTRACK_RUN_ID in os.environ or is_quiet():
         return
+    if not run.is_new and (run.known_info is None or run.known_info.live):
+        return  # others record it, which have said so
     _said_in = os.getpid()
     place = words_on_place(run.store_folder) if was_searched() else None
-    _say(f"recording run {run.name} in {run.store_folder}; look at it with: mltrack show {run.run_id[:8]}")
+    what = "recording" if run.is_new else "resuming"
+    _say(f"{what} run {run.name} in {run.store_folder}; look at it with: mltrack show {run.run_id[:8]}")
     if place:
         _say(f"this store was {place}")
     if _is_only_run(run) and (left := words_on_mlflow(run.store_folder)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from time import time_ns
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from mltrack.disk.layout import Layout, find_store
 from mltrack.environment import MLTRACK_EXPERIMENT_NAME, MLTRACK_STORE
 from mltrack.errors import UsageError
 from mltrack.process.trouble import say
+from mltrack.recording.child_settings import inherited, offer
 from mltrack.storage.experiments import Workspace
 from mltrack.values.scalars import texts_by_name
 
@@ -25,6 +27,10 @@ EXPERIMENT_VARIABLES = (MLTRACK_EXPERIMENT_NAME, "MLFLOW_EXPERIMENT_NAME")
 _store_path: os.PathLike[str] | None = None
 _experiment: Experiment | None = None
 _experiment_store = ""  # the id of its store
+_is_inherited = False
+
+SETTING = "mltrack.chosen"
+"""Under which children of multiprocessing inherit the store and the experiment, as forked ones do."""
 
 
 def set_store(path: str | os.PathLike[str] | None) -> None:
@@ -33,8 +39,9 @@ def set_store(path: str | os.PathLike[str] | None) -> None:
     Raises:
         UsageError: ``path`` can't be a folder.
     """
-    global _store_path, _experiment
-    _store_path, _experiment = None if path is None else find_store(path), None
+    global _store_path, _experiment, _is_inherited
+    _store_path, _experiment, _is_inherited = None if path is None else find_store(path), None, True
+    offer(SETTING, _chosen)
 
 
 def get_store() -> Store:
@@ -46,12 +53,34 @@ def get_store() -> Store:
 
 def store_folder() -> Path:
     """The folder of the store that is recorded into; it need not exist yet."""
+    _inherit()
     return find_store(_store_path)
 
 
 def is_store_set() -> bool:
     """Whether ``set_store`` has chosen the store."""
+    _inherit()
     return _store_path is not None
+
+
+def _chosen() -> bytes:
+    path = None if _store_path is None else os.path.abspath(_store_path)
+    return json.dumps([path, None if _experiment is None else _experiment.name]).encode()
+
+
+def _inherit() -> None:
+    """In a child of multiprocessing that was not forked: choose what its parent had chosen."""
+    global _is_inherited, _store_path
+    if _is_inherited:
+        return
+    _is_inherited = True
+    chosen = inherited(SETTING)
+    if chosen:
+        path, experiment = json.loads(chosen)
+        _store_path = None if path is None else find_store(path)
+        if experiment is not None:
+            set_experiment(experiment)
+    offer(SETTING, _chosen)
 
 
 def was_searched() -> bool:
@@ -77,6 +106,7 @@ def set_experiment(experiment_name: str | None = None, experiment_id: str | None
         NotFoundError: there is none with that id.
     """
     global _experiment, _experiment_store
+    _inherit()
     if (experiment_name is None) == (experiment_id is None):
         raise UsageError("set_experiment needs a name or an id", hint="set_experiment('my-experiment')")
     layout = current_layout()
@@ -145,6 +175,7 @@ def chosen_experiment(layout: Layout, experiment_id: str | None) -> Experiment:
 
     It is as the store has it now, so it may be deleted.
     """
+    _inherit()
     workspace = workspace_of(layout)
     if experiment_id is not None:
         return workspace.get(str(experiment_id))

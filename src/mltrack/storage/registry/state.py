@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack.entities import ModelVersion, RegisteredModel
 from mltrack.errors import NotFoundError
+from mltrack.text.nearest import meant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -40,7 +41,7 @@ class RegistryState:
             NotFoundError: it does not exist.
         """
         if name not in self.models:
-            raise NotFoundError(f"no registered model {name!r}", hint=f"known: {_some(self.models)}")
+            raise NotFoundError(f"no registered model {name!r}", hint=meant(name, self.models))
         return self.models[name]
 
     def version(self, name: str, number: int) -> ModelVersion:

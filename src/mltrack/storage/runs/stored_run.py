@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from difflib import get_close_matches
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -30,6 +29,7 @@ from mltrack.notebook.views import NotebookViews
 from mltrack.storage.runs.point_sources import PointSources
 from mltrack.storage.runs.state import RunState
 from mltrack.storage.runs.summary import Summaries
+from mltrack.text.nearest import meant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -219,9 +219,7 @@ class StoredRun(NotebookViews):
                 from mltrack.disk.segment import POINTS_SCHEMA
 
                 return pa.Table.from_batches([], POINTS_SCHEMA).select(columns)
-            near = get_close_matches(str(key), self.summaries, n=3)
-            known = ", ".join(sorted(self.summaries)[:5]) or "none"
-            hint = f"did you mean {' or '.join(near)}?" if near else f"its metrics: {known}"
+            hint = meant(str(key), self.summaries, "its metrics")
             raise NotFoundError(f"run {self.run_id} has no metric {key!r}", hint=hint)
         whole = pa.concat_tables(tables).unify_dictionaries()
         return whole if len(sources) == 1 else _in_time_order(whole)
@@ -274,8 +272,8 @@ class StoredRun(NotebookViews):
 
         found = read_series(self.folder.path, key, self._images(), keep=self.line_filter(), damage=self.damage)
         if not found:
-            known = ", ".join(list(self.series_kinds())[:5]) or "none"
-            raise NotFoundError(f"run {self.run_id} has no series {key!r}", hint=f"its series: {known}")
+            hint = meant(key, self.series_kinds(), "its series")
+            raise NotFoundError(f"run {self.run_id} has no series {key!r}", hint=hint)
         return found
 
     def series_kinds(self) -> dict[str, str]:
