@@ -45,6 +45,7 @@ __all__ = [
     "value_number",
 ]
 
+_PLAIN_ID = "tr-0"
 _PROMOTED = (TraceMetadataKey.TRACE_SESSION, TraceMetadataKey.TOKEN_USAGE, TraceMetadataKey.COST)
 
 
@@ -54,13 +55,23 @@ class TracePlaces:
     def __init__(self, store: Store) -> None:
         self._layout = store.layout
         self._experiments = store.workspace.experiments()
+        self._around: dict[str, tuple[str, str]] = {}  # experiment id -> what comes before and after a plain trace id
 
     def of(self, trace: Trace) -> str:
         """The artifact URI of a trace."""
-        experiment = self._experiments.get(trace.experiment_id)
+        if not trace.trace_id.removeprefix("tr-").isalnum() or not trace.trace_id.isascii():
+            return self._uri(trace.experiment_id, trace.trace_id)
+        around = self._around.get(trace.experiment_id)
+        if around is None:
+            before, _, after = self._uri(trace.experiment_id, _PLAIN_ID).rpartition(_PLAIN_ID)
+            around = self._around[trace.experiment_id] = before, after
+        return f"{around[0]}{trace.trace_id}{around[1]}"
+
+    def _uri(self, experiment_id: str, trace_id: str) -> str:
+        experiment = self._experiments.get(experiment_id)
         if experiment is not None and experiment.artifact_location:
-            return str(append_to_uri_path(experiment.artifact_location, "traces", trace.trace_id, "artifacts"))
-        return artifact_uri(self._layout.trace_folder(trace.experiment_id).files(trace.trace_id).absolute())
+            return str(append_to_uri_path(experiment.artifact_location, "traces", trace_id, "artifacts"))
+        return artifact_uri(self._layout.trace_folder(experiment_id).files(trace_id).absolute())
 
 
 def to_info(trace: Trace, places: TracePlaces) -> Any:

@@ -1,14 +1,19 @@
 """Filters traces: parsed by MLflow's own parser, with the meaning that MLflow's SQL store gives it.
 
-Tests of the facts come first; the contents of spans are read only for traces that passed them.
+Traces are tested in the order that is asked for, and no more of them than the page needs, or, if a clause asks for one
+value and few traces have it, only those. Tests of the facts come first; the contents of spans are read only for traces
+that passed them.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlflow.tracing.constant import TraceMetadataKey, TraceTagKey
@@ -18,13 +23,17 @@ from mltrack.catalog.comparators import EQUALITY, NULLS, ORDERED, comparator_tes
 from mltrack.catalog.filter_tokens import time_in_ms
 from mltrack.errors import UsageError
 from mltrack.mlflow_plugin.tracking.trace_entities import value_number
+from mltrack.storage.traces.views import SortKey, TraceField, in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Hashable, Iterable, Iterator, Sequence
 
     from mltrack.storage.traces.traces import Assessment, SpanHead, SpanReader, Trace, Traces
 
-__all__ = ["TraceFilter", "attribute"]
+__all__ = ["LATEST_FIRST", "TraceFilter", "attribute_reader"]
+
+FEW_TRACES = 2000
+"""At most so many traces with a value are sorted for a search."""
 
 SPAN_CLOCK_TOLERANCE_NS = 10_000_000_000  # how much earlier than its trace a span may begin, by another clock
 
@@ -49,6 +58,8 @@ class TraceFilter:
         """
         self._tests: list[Test] = []
         self._scoped: list[Callable[[Sequence[Trace]], Test]] = []  # tests that need all traces first
+        self._values: list[tuple[TraceField, Any]] = []  # what a trace must have to pass; tests check it again
+        self._earliest_ms, self._latest_ms = -math.inf, math.inf  # of the traces; tests check it again
         self._earliest_ns = -math.inf  # of the spans that are tested
         self._heads: list[Callable[[SpanHead], bool]] = []
         self._contents: list[Callable[[str], bool]] = []
@@ -57,23 +68,51 @@ class TraceFilter:
         if (self._heads or self._contents) and self._earliest_ns > -math.inf:
             self._heads.append(lambda head: head.start >= self._earliest_ns)
 
-    def select(self, scope: Sequence[Trace], store: Traces) -> list[Trace]:
-        """Those of ``scope``, which is all traces of the searched experiments, that pass."""
-        tests = [*self._tests, *(make(scope) for make in self._scoped)]
-        found = [trace for trace in scope if all(test(trace) for test in tests)] if tests else list(scope)
+    def search(
+        self, store: Traces, scope: frozenset[str] | None, keys: tuple[SortKey, ...], stop: int | None = None
+    ) -> list[Trace]:
+        """The traces of these experiments (None: of all) that pass, in order; only the first ``stop`` of them.
+
+        Raises:
+            StoreError: the store can't be read.
+        """
+        every = store.in_order(scope, LATEST_FIRST) if self._scoped else ()
+        tests = [*self._tests, *(make(every) for make in self._scoped)]
+        few = self._few(store, scope)
+        found: Iterator[Trace]
+        if few is None:
+            found = (trace for trace in self._in_order(store, scope, keys) if _passes(tests, trace))
+        else:
+            found = iter(in_order((trace for trace in few if _passes(tests, trace)), keys))
         if self._contents:
             with store.spans() as reader:
-                return [trace for trace in found if self._some_content(trace, reader)]
+                return list(islice((trace for trace in found if self._some_content(trace, reader)), stop))
         if self._heads:
-            return [trace for trace in found if self._some_head(trace)]
-        return found
+            found = (trace for trace in found if self._some_head(trace))
+        return list(islice(found, stop))
+
+    def _few(self, store: Traces, scope: frozenset[str] | None) -> list[Trace] | None:
+        """All traces that have the rarest of the values asked for, in any order; None if they are not few."""
+        having = [store.having(field, value) for field, value in self._values]
+        fewest = min(having, key=len, default=None)
+        if fewest is None or len(fewest) > FEW_TRACES:
+            return None
+        return [trace for trace in fewest if scope is None or trace.experiment_id in scope]
+
+    def _in_order(self, store: Traces, scope: frozenset[str] | None, keys: tuple[SortKey, ...]) -> list[Trace]:
+        """All traces, in order; without those outside of the times asked for, if the order is that of time."""
+        found = store.in_order(scope, keys)
+        if keys != LATEST_FIRST or (self._earliest_ms == -math.inf and self._latest_ms == math.inf):
+            return found
+        first = bisect_left(found, -self._latest_ms, key=_earlier)
+        return found[first : bisect_right(found, -self._earliest_ms, key=_earlier)]
 
     def _some_head(self, trace: Trace) -> bool:
-        return any(all(test(head) for test in self._heads) for head in trace.spans.values())
+        return any(_passes(self._heads, head) for head in trace.spans.values())
 
     def _some_content(self, trace: Trace, reader: SpanReader) -> bool:
-        heads = [head for head in trace.spans.values() if all(test(head) for test in self._heads)]
-        return any(all(test(text) for test in self._contents) for text in reader.read(heads))
+        heads = [head for head in trace.spans.values() if _passes(self._heads, head)]
+        return any(_passes(self._contents, text) for text in reader.read(heads))
 
     # --- clauses ---
 
@@ -87,6 +126,7 @@ class TraceFilter:
             if key == TraceTagKey.LINKED_PROMPTS:
                 self._add_prompt(clause)
             else:
+                self._needs(clause, lambda trace: (trace.tags[key],) if key in trace.tags else ())
                 self._tests.append(_keyed(clause, lambda trace: trace.tags))
         elif SearchTraceUtils.is_request_metadata(kind, comparator):
             self._add_metadata(clause)
@@ -97,14 +137,23 @@ class TraceFilter:
         else:
             raise UsageError(f"Invalid search expression type '{kind}'")
 
+    def _needs(self, clause: _Clause, values: Callable[[Trace], Iterable[Hashable]]) -> None:
+        """If the clause asks for one value: the traces to test are among those that have it."""
+        if clause.comparator == "=":
+            self._values.append((TraceField((clause.kind, clause.key), values), clause.value))
+
     def _add_attribute(self, clause: _Clause) -> None:
         _, key, comparator, value = clause
         if key in SearchTraceUtils.NUMERIC_ATTRIBUTES:
             value = _as_number(key, value)
             if key == "timestamp_ms" and comparator in (">", ">="):
                 self._earliest_ns = max(self._earliest_ns, value * 1_000_000 - SPAN_CLOCK_TOLERANCE_NS)
-        matches = comparator_test(comparator, value)
-        self._tests.append(lambda trace: matches(attribute(trace, key)))
+                self._earliest_ms = max(self._earliest_ms, value)
+            elif key == "timestamp_ms" and comparator in ("<", "<="):
+                self._latest_ms = min(self._latest_ms, value)
+        read, matches = attribute_reader(key), comparator_test(comparator, value)
+        self._needs(clause._replace(value=value), lambda trace: (read(trace),))
+        self._tests.append(lambda trace: matches(read(trace)))
 
     def _add_prompt(self, clause: _Clause) -> None:
         if clause.comparator != "=":
@@ -121,6 +170,7 @@ class TraceFilter:
     def _add_metadata(self, clause: _Clause) -> None:
         _, key, comparator, value = clause
         if key == TraceMetadataKey.SOURCE_RUN and comparator == "=":
+            self._needs(clause, lambda trace: {*trace.run_ids, trace.metadata.get(key)})
             self._tests.append(lambda trace: value in trace.run_ids or trace.metadata.get(key) == value)
             return
         derived = key in (TraceMetadataKey.TOKEN_USAGE, TraceMetadataKey.COST)
@@ -130,8 +180,11 @@ class TraceFilter:
                 "Only '=', '!=', 'IS NULL', and 'IS NOT NULL' are supported."
             )
         if derived or key == TraceMetadataKey.TRACE_SESSION:
+            if not derived:
+                self._needs(clause, lambda trace: (trace.session,))
             self._tests.append(_keyed(clause, lambda trace: trace.full_metadata))
         else:
+            self._needs(clause, lambda trace: (trace.metadata.get(key),))
             self._tests.append(_keyed(clause, lambda trace: trace.metadata))
 
     def _add_span(self, clause: _Clause) -> None:
@@ -166,25 +219,47 @@ def parsed(filter_string: str) -> tuple[_Clause, ...]:
     return tuple(_Clause(c["type"], c["key"], c["comparator"].upper(), c["value"]) for c in clauses)
 
 
-def attribute(trace: Trace, key: str) -> Any:
-    """One of a trace's attributes, by its name in searches."""
-    match key:
-        case "request_id":
-            return trace.trace_id
-        case "timestamp_ms":
-            return trace.request_time
-        case "execution_time_ms":
-            return trace.duration
-        case "end_time_ms" | "end_time":
-            return trace.request_time + (trace.duration or 0)
-        case "status":
-            return trace.state
-        case "client_request_id":
-            return trace.client_request_id
-        case "experiment_id":
-            return int(trace.experiment_id)
-        case _:
-            raise UsageError(f"Invalid attribute key '{key}'")
+_READERS: dict[str, Callable[[Trace], Any]] = {
+    "request_id": attrgetter("trace_id"),
+    "timestamp_ms": attrgetter("request_time"),
+    "execution_time_ms": attrgetter("duration"),
+    "end_time_ms": lambda trace: trace.request_time + (trace.duration or 0),
+    "end_time": lambda trace: trace.request_time + (trace.duration or 0),
+    "status": attrgetter("state"),
+    "client_request_id": attrgetter("client_request_id"),
+    "experiment_id": lambda trace: int(trace.experiment_id),
+}
+
+
+def attribute_reader(key: str) -> Callable[[Trace], Any]:
+    """Reads one of a trace's attributes, by its name in searches.
+
+    Raises:
+        UsageError: there is none with that name.
+    """
+    found = _READERS.get(key)
+    if found is None:
+        raise UsageError(f"Invalid attribute key '{key}'")
+    return found
+
+
+LATEST_FIRST = (
+    SortKey((SearchTraceUtils._ATTRIBUTE_IDENTIFIER, "timestamp_ms"), False, attribute_reader("timestamp_ms")),
+    SortKey((SearchTraceUtils._ATTRIBUTE_IDENTIFIER, "request_id"), True, attribute_reader("request_id")),
+)
+"""The order of traces unless another is asked for, and the end of each."""
+
+
+def _earlier(trace: Trace) -> float:
+    """Ascends with ``LATEST_FIRST``."""
+    return -trace.request_time
+
+
+def _passes(tests: Iterable[Callable[[Any], bool]], tested: object) -> bool:
+    for test in tests:  # noqa: SIM110 - all() with a generator takes twice as long
+        if not test(tested):
+            return False
+    return True
 
 
 def _as_number(key: str, value: Any) -> float:

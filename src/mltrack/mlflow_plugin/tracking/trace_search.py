@@ -23,8 +23,9 @@ from mltrack.mlflow_plugin.errors import raises_mlflow
 from mltrack.mlflow_plugin.tracking.base import BaseStore
 from mltrack.mlflow_plugin.tracking.paging import check_max_results
 from mltrack.mlflow_plugin.tracking.trace_entities import TracePlaces, to_info
-from mltrack.mlflow_plugin.tracking.trace_filter import TraceFilter, attribute
+from mltrack.mlflow_plugin.tracking.trace_filter import LATEST_FIRST, TraceFilter, attribute_reader
 from mltrack.storage.traces.traces import Trace
+from mltrack.storage.traces.views import SortKey
 
 __all__ = ["TraceSearch"]
 
@@ -52,20 +53,16 @@ class TraceSearch(BaseStore):
         scope = _resolve_experiment_ids_and_locations(_list(experiment_ids), _list(locations))
         check_max_results(max_results)
         keys = _sort_keys(order_by or ())
-        found = self._selected(None if scope is None else _ids(scope), filter_string)
+        within = None if scope is None else frozenset(_ids(scope))
         offset = SearchTraceUtils.parse_start_offset_from_page_token(page_token)
-        page = _in_order(found, keys)[offset : offset + max_results]
+        found = TraceFilter(filter_string).search(self._store.traces, within, keys, stop=offset + max_results)
+        page = found[offset:]
         token = SearchTraceUtils.create_page_token(offset + max_results) if len(page) == max_results else None
         places = TracePlaces(self._store)
         return [to_info(trace, places) for trace in page], token
 
-    def _selected(self, experiment_ids: Sequence[str] | None, filter_string: str | None) -> list[Trace]:
-        wanted = TraceFilter(filter_string)
-        found = self._store.traces.all()
-        if experiment_ids is not None:
-            within = set(experiment_ids)
-            found = [trace for trace in found if trace.experiment_id in within]
-        return wanted.select(found, self._store.traces)
+    def _selected(self, experiment_ids: Sequence[str], filter_string: str | None) -> list[Trace]:
+        return TraceFilter(filter_string).search(self._store.traces, frozenset(experiment_ids), LATEST_FIRST)
 
     def find_completed_sessions(
         self,
@@ -132,20 +129,16 @@ def _both(base: str | None, filter_string: str) -> str:
 # --- order ---
 
 
-def _sort_keys(order_by: Sequence[str]) -> list[tuple[Value, bool]]:
-    """The keys to sort by, and whether ascending; finally by time, the latest first."""
-    keys: list[tuple[Value, bool]] = []
-    seen = set()
+def _sort_keys(order_by: Sequence[str]) -> tuple[SortKey, ...]:
+    """The keys to sort by; finally by time, the latest first."""
+    keys: list[SortKey] = []
     for clause in order_by:
         kind, key, ascending = SearchTraceUtils.parse_order_by_for_search_traces(clause)
-        if (kind, key) in seen:
+        if any(one.name == (kind, key) for one in keys):
             raise MlflowException(f"`order_by` contains duplicate fields: {list(order_by)}")
-        seen.add((kind, key))
-        keys.append((_value_of(kind, key), ascending))
-    for key, ascending in (("timestamp_ms", False), ("request_id", True)):
-        if (SearchTraceUtils._ATTRIBUTE_IDENTIFIER, key) not in seen:
-            keys.append((_value_of(SearchTraceUtils._ATTRIBUTE_IDENTIFIER, key), ascending))
-    return keys
+        keys.append(SortKey((kind, key), ascending, _value_of(kind, key)))
+    given = {key.name for key in keys}
+    return (*keys, *(key for key in LATEST_FIRST if key.name not in given))
 
 
 def _value_of(kind: str, key: str) -> Value:
@@ -158,19 +151,7 @@ def _value_of(kind: str, key: str) -> Value:
             return lambda trace: trace.session
         return lambda trace: trace.metadata.get(key)
     if SearchTraceUtils.is_attribute(kind, key, "="):
-        return lambda trace: attribute(trace, key)
+        return attribute_reader(key)
     if SearchTraceUtils.is_tag(kind, "="):
         return lambda trace: trace.tags.get(key)
     raise UsageError(f"Invalid identifier type '{kind}'")
-
-
-def _in_order(traces: list[Trace], keys: Sequence[tuple[Value, bool]]) -> list[Trace]:
-    """Sorted by all keys; traces without a value come last, ascending or descending."""
-    for value, ascending in reversed(keys):
-        having: list[Trace] = []
-        without: list[Trace] = []
-        for trace in traces:
-            (without if value(trace) is None else having).append(trace)
-        having.sort(key=value, reverse=not ascending)
-        traces = having + without
-    return traces

@@ -20,9 +20,10 @@ from mltrack.disk.line_types import FACTS
 from mltrack.errors import CorruptionError
 from mltrack.storage.traces.state import TraceFact, fold_trace
 from mltrack.storage.traces.trace import Trace
+from mltrack.storage.traces.views import SortKey, TraceField, TraceViews
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Hashable, Iterable, Iterator, Mapping
     from typing import Any
 
     from mltrack.disk.layout import Layout
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["TraceChanges", "TraceIndex"]
 
 JSONL = ".jsonl"
+FOLLOWED_MAX = 500
+"""After a refresh that changed more traces, views are made from all traces again, which costs less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,7 @@ class TraceIndex:
         self._lock = threading.RLock()
         self._files: dict[str, _File] = {}
         self._entries: dict[str, _Entry] = {}
+        self._views = TraceViews()
         self.damage: list[CorruptionError] = []
 
     def after_fork(self) -> None:
@@ -98,8 +102,23 @@ class TraceIndex:
         """All traces, as of now, in any order."""
         with self._lock:
             self.refresh()
-            folded = [entry.trace for entry in self._entries.values()]
-            return [trace for trace in folded if trace is not None and trace.born]
+            return self._all()
+
+    def _all(self) -> list[Trace]:
+        folded = [entry.trace for entry in self._entries.values()]
+        return [trace for trace in folded if trace is not None and trace.born]
+
+    def in_order(self, scope: frozenset[str] | None, keys: tuple[SortKey, ...]) -> list[Trace]:
+        """The traces of these experiments (None: of all), as of now, sorted; no two of them are equal in ``keys``."""
+        with self._lock:
+            self.refresh()
+            return self._views.in_order(scope, keys, self._all)
+
+    def having(self, field: TraceField, value: Hashable) -> list[Trace]:
+        """The traces that have a value in that field, as of now, in any order."""
+        with self._lock:
+            self.refresh()
+            return self._views.having(field, value, self._all)
 
     def last_time(self, trace_id: str) -> int:
         """The time (ns) of the latest fact of a trace that was read so far; 0 if there is none."""
@@ -133,12 +152,19 @@ class TraceIndex:
                     self._reset_files()
                     return self.refresh()
                 self._read(file, touched)
+            followed = len(touched) <= FOLLOWED_MAX
+            if not followed:
+                self._views.clear()
             for trace_id, entry in touched.items():
+                before = entry.trace
                 self._fold(trace_id, entry)
+                if followed:
+                    self._views.replace(_visible(before), _visible(entry.trace))
             return None
 
     def _reset_files(self) -> None:
         self._files, self._entries, self.damage = {}, {}, []
+        self._views.clear()
 
     def _grown(self) -> list[tuple[_File, int]]:
         """Files whose size is not what was read of them."""
@@ -211,6 +237,10 @@ class TraceIndex:
 
 def _as_fact(file: _File, line: Mapping[str, Any]) -> TraceFact:
     return TraceFact(line["time"], file.writer, line["seq"], file.experiment_id, line)
+
+
+def _visible(trace: Trace | None) -> Trace | None:
+    return trace if trace is not None and trace.born else None
 
 
 def _facts_files(root: Path) -> Iterator[tuple[str, str, str]]:

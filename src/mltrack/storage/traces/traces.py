@@ -24,10 +24,11 @@ from mltrack.storage.traces.trace import Assessment, SpanHead, SpanPlace, Trace
 from mltrack.storage.traces.writer import TraceWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from mltrack.disk.layout import Layout
+    from mltrack.storage.traces.views import SortKey, TraceField
 
 __all__ = ["Assessment", "SpanHead", "SpanReader", "Trace", "TraceChanges", "Traces"]
 
@@ -88,6 +89,24 @@ class Traces:
         """
         with _readable():
             return self._index.all()
+
+    def in_order(self, scope: frozenset[str] | None, keys: tuple[SortKey, ...]) -> list[Trace]:
+        """The traces of these experiments (None: of all), sorted; the last of ``keys`` is not the same for any two.
+
+        Raises:
+            StoreError: the store can't be read.
+        """
+        with _readable():
+            return self._index.in_order(scope, keys)
+
+    def having(self, field: TraceField, value: Hashable) -> list[Trace]:
+        """The traces that have a value in that field, in any order.
+
+        Raises:
+            StoreError: the store can't be read.
+        """
+        with _readable():
+            return self._index.having(field, value)
 
     def changes(self, after: Mapping[str, int] | None = None) -> TraceChanges:
         """The traces with facts after these positions (all, without), deleted ones too, and the positions now.
