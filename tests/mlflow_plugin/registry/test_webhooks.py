@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -16,6 +20,7 @@ from cryptography.fernet import Fernet
 from mlflow.entities.webhook import WebhookEvent, WebhookStatus
 from mlflow.exceptions import MlflowException
 
+from mltrack.store import Store
 from tests.support.server import MlflowServer
 
 CREATED = WebhookEvent.from_str("registered_model.created")
@@ -131,4 +136,37 @@ def test_a_server_on_the_store_calls_webhooks_signed_with_a_secret_that_is_not_p
         assert "encrypted with another key" in refused.json()["message"]
     finally:
         server.close()
+    assert receiver.calls.empty()
+
+
+@pytest.mark.slow
+def test_the_workers_of_the_ui_deliver_each_event_once(tmp_path: Path, receiver: Receiver) -> None:
+    Store.create(tmp_path / ".mltrack")
+    environ = {"MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http", "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true"}
+    words = ["--store", str(tmp_path / ".mltrack"), "ui", "--no-browser", "--workers", "3"]
+    command = [sys.executable, "-m", "mltrack", *words]
+    with subprocess.Popen(
+        command, env={**os.environ, "PYTHONWARNINGS": "ignore", **environ}, stdout=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            assert server.stdout is not None
+            line = server.stdout.readline()
+            url = next(word for word in line.split() if word.startswith("http://")).partition("/#")[0]
+
+            def send(method: str, path: str, **fields: Any) -> Any:
+                # each on a connection of its own, so that any of the workers may get it
+                answer = httpx.request(method, f"{url}/api/2.0/mlflow/{path}", json=fields, timeout=60)
+                return answer.raise_for_status().json()
+
+            event = {"entity": "REGISTERED_MODEL", "action": "CREATED"}
+            hook = {"name": "calls", "url": f"http://127.0.0.1:{receiver.server_port}/hook", "events": [event]}
+            send("POST", "webhooks", **hook)
+            names = {f"model-{number}" for number in range(12)}
+            for name in sorted(names):
+                send("POST", "registered-models/create", name=name)
+            delivered = [receiver.calls.get(timeout=30) for _ in names]
+            assert sorted(body["data"]["name"] for _, body in delivered) == sorted(names)
+            assert len({headers["x-mlflow-delivery-id"] for headers, _ in delivered}) == len(names)
+        finally:
+            server.send_signal(signal.SIGTERM)
     assert receiver.calls.empty()
