@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import PurePath
 
 __all__ = [
+    "SERVED_SCHEME",
     "URI_CHARACTERS",
     "ArtifactPlace",
     "artifact_place",

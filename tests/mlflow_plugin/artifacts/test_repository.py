@@ -24,6 +24,7 @@ from mltrack.mlflow_plugin.tracking import TrackingStore
 from mltrack.mlflow_plugin.uris import artifact_place, store_uri
 from mltrack.storage.check.check import check_store
 from mltrack.store import Store
+from tests.support.plugin.traced import info
 
 MISSING, INVALID = "RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"
 
@@ -364,6 +365,22 @@ def test_a_server_reveals_no_paths_of_its_machine(tmp_path: Path, monkeypatch: p
     store = TrackingStore(f"mltrack://{tmp_path}/.mltrack")
     monkeypatch.setenv("_MLFLOW_SERVER_FILE_STORE", f"mltrack://{tmp_path}/.mltrack")
     assert _run(store).info.artifact_uri.startswith(f"mltrack://{tmp_path}/.mltrack/runs/")
+
+
+def test_what_a_server_logs_under_the_uri_of_its_clients_is_in_the_store(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"mltrack://{tmp_path}/.mltrack"
+    store = TrackingStore(uri)
+    elsewhere = get_artifact_repository("mlflow-artifacts:/1/2", tracking_uri="http://elsewhere.example")
+    assert not isinstance(elsewhere, StoreArtifacts)
+    monkeypatch.setenv("_MLFLOW_SERVER_ARTIFACT_DESTINATION", uri)
+    monkeypatch.setenv("_MLFLOW_SERVER_SERVE_ARTIFACTS", "true")
+    place = store.start_trace(info(1)).tags["mlflow.artifactLocation"]
+    assert place.startswith("mlflow-artifacts:/artifacts/0/traces/tr-")
+    get_artifact_repository(place).log_artifact(str(folder / "a.txt"), "attachments")
+    (kept,) = (tmp_path / ".mltrack" / "artifacts" / "0" / "traces").glob("*/artifacts/attachments/a.txt")
+    assert kept.read_text() == "a"
 
 
 def test_a_file_cannot_be_a_folder_too(ours: StoreArtifacts, folder: Path) -> None:
