@@ -38,6 +38,9 @@ COPIED_HINT = (
     " backup): remove it, remotes/NAME/ledger.jsonl in the store, and the next sync reads the lake instead"
 )
 
+LOG = "_delta_log"
+"""The folder of a table's log."""
+
 NONCE = "mltrack.batch"
 """The key in a commit's metadata that says which attempt at a batch it is."""
 
@@ -218,7 +221,7 @@ class LakeTables:
                 error, table = failed, None
                 self._pause(attempt)
                 continue
-            self._count_collisions(batch.table, before, store_id, nonce)
+            self._settle(batch.table, before + 1, nonce)
             return
         assert error is not None
         raise explain(self.place.uri, error) from error
@@ -263,31 +266,34 @@ class LakeTables:
         with lake_errors(self.place.uri):
             return list(table.history(limit))
 
-    def _count_collisions(self, name: str, before: int, store_id: str, nonce: str) -> None:
-        """Make the log's new entries survive power loss, and count those of others that came before ours."""
-        table = self.load(name)
-        if table is None:
-            return
-        latest = table.version()
-        self._sync_log(name, before, latest)
-        if latest > before + 1:
-            stamps = [str(commit.get(NONCE, "")) for commit in self._history(table, latest - before)]
-            ours = next((i for i, stamp in enumerate(stamps) if stamp.endswith(nonce)), len(stamps) - 1)
-            self.collisions += len(stamps) - 1 - ours
+    def _settle(self, name: str, first: int, nonce: str) -> None:
+        """Make the log's entries from ``first`` up to ours survive power loss, and count those of others before it.
 
-    def _sync_log(self, name: str, before: int, latest: int) -> None:
+        The entries are looked at by themselves: to load a table of many files again takes as long as the commit did.
+        """
+        version = first
+        while (entry := self.files.read(f"{name}/{_entry(version)}")) is not None and nonce.encode() not in entry:
+            version += 1
+        self.collisions += 0 if entry is None else version - first
+        self._sync_log(name, range(first, version + 1))
+
+    def _sync_log(self, name: str, versions: range) -> None:
         """In a folder: what a commit wrote is on the disk when it is acknowledged."""
         folder = self.place.folder
         sync = getattr(self.files, "fs", None)
         if folder is None or sync is None:
             return
-        log = folder / name / "_delta_log"
         with lake_errors(self.place.uri):
-            paths = [log / f"{version:020}.json" for version in range(before + 1, latest + 1)]
+            paths = [folder / name / _entry(version) for version in versions]
+            log = folder / name / LOG
             sync.sync_all(log, [*(path for path in paths if path.exists()), log])
 
     def _pause(self, attempt: int) -> None:
         self.sleep(random.uniform(0.5, 1.0) * min(10.0, 0.05 * 2**attempt))
+
+
+def _entry(version: int) -> str:
+    return f"{LOG}/{version:020}.json"
 
 
 def _stamp(store_id: str, batch: TableBatch, nonce: str) -> str:

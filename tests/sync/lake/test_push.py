@@ -18,8 +18,13 @@ from mltrack.errors import RemoteError
 from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
 from mltrack_sync.engine.verify import verify
+from mltrack_sync.lake.fact_rows import table_of
 from mltrack_sync.lake.failures import CopiedStoreError, ForeignLakeError
+from mltrack_sync.lake.files import files_of
 from mltrack_sync.lake.kind import LakeKind
+from mltrack_sync.lake.places import LakePlace
+from mltrack_sync.lake.staging import stage
+from mltrack_sync.lake.tables import LakeTables, TableBatch
 from mltrack_sync.remotes.kind import find_kind
 from tests.support.full_store import make_full_store
 
@@ -275,3 +280,15 @@ def test_verify_finds_repeated_and_missing_rows(tmp_path: Path) -> None:
     DeltaTable(str(lake / "params")).delete("key = 'lr'")
     things = {each.thing.split()[0]: (each.local, each.remote) for each in verify(store, remote).differences}
     assert things == {"points": ("8 rows", "9 rows"), "params": ("2 rows", "1 rows")}
+
+
+def test_a_commit_that_comes_second_is_made_after_the_first_and_counted(tmp_path: Path) -> None:
+    place = LakePlace.parse(f"delta:{tmp_path / 'lake'}")
+    tables = LakeTables(place, files_of(place))
+    before = tables.created("params")
+    for number, store_id in enumerate(("one", "two", "three")):
+        row = (store_id, "run", "lr", "0.1", "writer", number, 0)
+        staged = stage(tables.files, "params", table_of("params", [row]))
+        tables.commit(store_id, TableBatch("params", 1, (staged,)), f"nonce {number}", before)
+    assert tables.collisions == 1 + 2
+    assert sorted(row["store_id"] for row in rows(tmp_path / "lake", "params")) == ["one", "three", "two"]
