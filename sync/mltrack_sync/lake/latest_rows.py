@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mltrack_sync.lake.fact_rows import Row
     from mltrack_sync.lake.scan import LakeScan
 
-__all__ = ["as_deleted", "changed_rows", "key_of", "latest_rows"]
+__all__ = ["as_deleted", "changed_rows", "key_of", "latest_rows", "newest_rows"]
 
 
 def key_of(table: str, row: Row) -> Row:
@@ -52,6 +52,35 @@ def latest_rows(
         if key not in latest or row[-1] > latest[key][-1]:
             latest[key] = row
     return latest
+
+
+def newest_rows(scan: LakeScan, table: str) -> list[dict[str, Any]]:
+    """What exists by a table, whichever store sent it, as fields by name; times are in us, maps are dicts.
+
+    Of several stores that have one thing, the row counts that was changed last; of traces, the longest.
+
+    Raises:
+        RemoteError: the lake can't be read.
+    """
+    names = TABLES[table].schema.names
+    found = scan.rows(table)
+    latest: dict[Row, Row] = {}
+    for row in zip(*(_values(found.column(name)) for name in names), strict=True):
+        key = key_of(table, row)
+        if key not in latest or row[-1] > latest[key][-1]:
+            latest[key] = row
+    newest: dict[Row, dict[str, Any]] = {}
+    for key, row in latest.items():
+        fields = dict(zip(names, row, strict=True))
+        held = newest.get(key[1:])
+        if not fields.get("deleted") and (held is None or _age(fields) > _age(held)):
+            newest[key[1:]] = fields
+    return [newest[key] for key in sorted(newest)]
+
+
+def _age(fields: dict[str, Any]) -> tuple[int, int]:
+    length = len(fields.get("spans") or "") + len(fields.get("assessments") or "")
+    return fields.get("last_update_time") or 0, length
 
 
 def _values(column: pa.ChunkedArray) -> Sequence[Any]:

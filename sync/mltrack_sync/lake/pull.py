@@ -1,4 +1,4 @@
-"""A pull from a lake: selected runs come back as themselves, what the store has already is not read."""
+"""A pull from a lake: runs come back as themselves, with what belongs to them; what the store has is not read."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.filesystem import LOCAL, FileSystem
-from mltrack.errors import AlreadyExistsError, MltrackError, NotFoundError, RemoteError
+from mltrack.errors import MltrackError, NotFoundError, RemoteError
 from mltrack.storage.runs.point_sources import INHERITED
+from mltrack_sync.lake.pull_others import OthersPull
 from mltrack_sync.lake.run_source import RunFiles
 from mltrack_sync.ledger.ledger import RunEntry
 from mltrack_sync.ledger.stores import run_lines
@@ -55,9 +56,12 @@ class _Pull:
         self._target = LocalTarget(work.store, fs=fs)
         self._counts: dict[str, Any] = Counter()
         self._problems: list[str] = []
+        self._others = OthersPull(work.store, lake, work.options, self._counts, self._problems)
 
     def run(self) -> PullReport:
+        run_ids = set()
         for record in self._with_fork_sources():
+            run_ids.add(record.run_id)
             if self._work.options.stop.is_set():
                 break
             try:
@@ -66,6 +70,8 @@ class _Pull:
                 raise
             except (MltrackError, OSError) as error:
                 self._problems.append(f"run {record.run_id}: {error}")
+        if not self._work.options.stop.is_set():
+            self._others.run(run_ids)
         options, remote = self._work.options, self._work.remote
         return PullReport(
             remote.name, remote.url, dry_run=options.dry_run, problems=tuple(self._problems), **self._counts
@@ -141,7 +147,7 @@ class _Pull:
             if options.dry_run:
                 self._counts["points"] += files.new_points
                 return
-            self._make_experiment(record)
+            self._others.experiment(record.info.experiment_id, record.info.experiment_name)
             applied = self._target.apply(snapshot, files.pieces(snapshot, needs))
         self._problems += applied.problems
         self._counts["bytes"] += applied.bytes
@@ -159,14 +165,6 @@ class _Pull:
                 self._counts["skipped_artifacts"] += 1
             elif self._lake.has_content(each):
                 yield each
-
-    def _make_experiment(self, record: RunRecord) -> None:
-        workspace, info = self._work.store.workspace, record.info
-        if info.experiment_id in workspace.experiments():
-            return
-        with contextlib.suppress(AlreadyExistsError):
-            workspace.create(info.experiment_name, experiment_id=info.experiment_id)
-            self._counts["experiments"] += 1
 
     def _note(self, run_id: str, points_before: int, own_before: int) -> None:
         """Count what came, and note in the ledger that it need not be sent back."""
