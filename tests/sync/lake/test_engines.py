@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -16,34 +14,13 @@ import mltrack
 from mltrack.store import Store
 from mltrack_sync import Remotes, push
 from mltrack_sync.lake.layout import TABLES
-from tests.support import ROOT
+from tests.support.engine_page import make_small_lake, run_section
 from tests.support.full_store import make_full_store
-
-PAGE = ROOT / "docs" / "lake" / "engines.md"
 
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A lake with three runs of ten points each."""
-    folder = tmp_path_factory.mktemp("engines")
-    mltrack.set_store(folder / "store")
-    for number in range(3):
-        with mltrack.start_run(run_name=f"run {number}") as run:
-            for step in range(10):
-                run.log({"loss": 1 / (step + 1 + number), "acc": step / 10}, step)
-    mltrack.set_store(None)
-    store = Store.open(folder / "store")
-    push(store, Remotes(store).add("lake", f"delta:{folder / 'lake'}"))
-    return folder / "lake"
-
-
-def run_section(title: str, lake: str) -> dict[str, Any]:
-    """The names that the example of a section defines."""
-    section = PAGE.read_text(encoding="utf-8").partition(f"\n## {title}\n")[2].partition("\n## ")[0]
-    (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
-    names: dict[str, Any] = {}
-    exec(code.replace("LAKE", lake), names)
-    return names
+    return make_small_lake(tmp_path_factory.mktemp("engines"))
 
 
 def test_mltrack(lake: Path) -> None:
