@@ -17,6 +17,7 @@ _EXTRA_OF = {
     "mcp": "mcp",
     "mlflow": "mlflow",
     "pandas": "pandas",
+    "rocksdict": "aim",
     "textual": "tui",
     "uvicorn_worker": "mlflow",
 }

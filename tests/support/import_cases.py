@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from tests.support import (
+    aim_sources,
     clearml_sources,
     comet_sources,
     dvclive_sources,
@@ -398,4 +399,28 @@ CLEARML = ImportCase(
     254,
 )
 
-CASES = [LIGHTNING, MLRUNS, DATABASE, EVENTS, WANDB, TRACKIO, NEPTUNE, DVCLIVE, SWANLAB, COMET, CLEARML]
+# --- aim's repository ---
+
+
+def _tear_aim(source: Path) -> str:
+    key, _ = next(aim_sources.numbers(source, "killed"))
+    aim_sources.put(source, "killed", {(*key[:-2], "step", key[-1]): aim_sources.number(0.5)})
+    return f"run {aim_sources.run_of(source, 'killed')}: 'loss': 1 numbers without a whole step"
+
+
+def _plant_in_aim(source: Path) -> None:
+    """Change the first number of a metric, wherever it is."""
+    key, _ = next(aim_sources.numbers(source, "second"))
+    aim_sources.put(source, "second", {key: aim_sources.number(0.75)})
+
+
+AIM = ImportCase(
+    "aim",
+    aim_sources.unpack,
+    lambda source: aim_sources.add_point(source, "killed", 7, 99, 0.25),
+    _plant_in_aim,
+    _tear_aim,
+    968,
+)
+
+CASES = [LIGHTNING, MLRUNS, DATABASE, EVENTS, WANDB, TRACKIO, NEPTUNE, DVCLIVE, SWANLAB, COMET, CLEARML, AIM]

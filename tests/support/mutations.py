@@ -12,16 +12,17 @@ from mltrack.importers.source import SourceError
 if TYPE_CHECKING:
     from mltrack.importers.source import Source
 
-__all__ = ["mutated", "read_whole"]
+__all__ = ["changed", "mutated", "read_whole"]
 
 
 def mutated(chance: random.Random, records: Sequence[bytes]) -> list[bytes]:
     """A choice of records, some with a few bytes that were changed, removed or added."""
     chosen = chance.sample(records, min(25, len(records)))
-    return [_changed(chance, record) if chance.random() < 0.3 else record for record in chosen]
+    return [changed(chance, record) if chance.random() < 0.3 else record for record in chosen]
 
 
-def _changed(chance: random.Random, record: bytes) -> bytes:
+def changed(chance: random.Random, record: bytes) -> bytes:
+    """It with a few bytes that were changed, removed or added."""
     data = bytearray(record)
     for _ in range(chance.choice([1, 1, 2, 5])):
         at, kind = chance.randrange(len(data) + 1), chance.random()

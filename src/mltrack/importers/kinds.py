@@ -41,7 +41,7 @@ _OURS = {
     "tfevents": "mltrack.importers.tfevents.importer:EventsImporter",
     "mltrack": "mltrack.importers.own_files:OwnFiles",
     "csv": "mltrack.importers.tables.importer:TableImporter",
-    "aim": "mltrack.importers.aim_repository:AimImporter",
+    "aim": "mltrack.importers.aim.importer:AimImporter",
 }
 """In the order in which they are asked; each is imported when it is asked."""
 

@@ -1,0 +1,1 @@
+"""aim's repositories as a source."""
