@@ -14,6 +14,7 @@ import duckdb
 
 from mltrack.catalog.schema import POINT_COLUMNS, create_tables
 from mltrack.catalog.sql import define_metrics, names_metrics
+from mltrack_sync.lake.alerts import alert_rows
 from mltrack_sync.lake.layout import TABLES
 from mltrack_sync.lake.rewinds import HIDDEN_SQL, hidden_table
 from mltrack_sync.lake.scan import LakeScan
@@ -74,11 +75,12 @@ _FILLED: dict[str, tuple[str, str]] = {
     "artifacts": ("artifacts", _ARTIFACTS),
     "datasets": ("datasets", _DATASETS),
     "models": ("models", _MODELS),
+    "alerts": ("events", "SELECT * FROM source"),
 }
 """By table of the catalog, the table of the lake that fills it, and how."""
 
 _NEEDS = {"runs": ("runs", "experiments")}
-SEARCHED = tuple(name for name in _FILLED if name != "artifacts")
+SEARCHED = tuple(name for name in _FILLED if name not in ("artifacts", "alerts"))
 """The tables that a search may need."""
 
 
@@ -121,6 +123,8 @@ class LakeCatalog:
                 self._filled.add(name)
 
     def _rows(self, source: str) -> pa.Table:
+        if source == "events":
+            return alert_rows(self.scan)
         columns = _columns(source)
         return summary_rows(self.scan, columns) if source == "metric_summaries" else self.scan.rows(source, columns)
 

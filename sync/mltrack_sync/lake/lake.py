@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mltrack.errors import NotFoundError, UsageError
@@ -95,6 +96,9 @@ class Lake:
     ) -> PagedList[RunRecord]:
         """Runs that pass a filter, in order, a page at a time; as ``Store.search_runs``.
 
+        Their ``info.artifact_uri`` is empty, as a lake has no folder for each run: ``LakeRun.artifacts`` lists a run's
+        files, and ``LakeRun.read_artifact`` reads one.
+
         Args:
             experiment_ids: Only runs of these.
             filter_string: MLflow's grammar: ``metrics.loss < 0.5 and params.opt = 'adam'``.
@@ -110,7 +114,7 @@ class Lake:
             RemoteError: the lake can't be read.
         """
         from mltrack.catalog.aggregates import add_means
-        from mltrack.catalog.search import RunQuery, find_runs
+        from mltrack.catalog.search import PagedList, RunQuery, find_runs
         from mltrack_sync.lake.catalog import SEARCHED
 
         query = RunQuery.parse(
@@ -127,6 +131,7 @@ class Lake:
             catalog = self._open()
             catalog.fill(SEARCHED)
             found = find_runs(catalog.con, query, self.place.uri)
+        found = PagedList(map(_placed, found), found.token)
         values = {run.run_id: run.aggregates for run in found}
         add_means(values, query.aggregates, {run.run_id: LakeRun(self, run) for run in found}.__getitem__, _raised)
         return found
@@ -135,8 +140,8 @@ class Lake:
         """The result of one SELECT, in DuckDB's SQL, as an Arrow table.
 
         The views are those of ``Store.sql``: runs, params, tags, metrics, latest_metrics, datasets, artifacts,
-        experiments. A query on ``metrics`` that names a run and a metric reads few files. ``params`` binds ``?`` or
-        ``$name``.
+        alerts, experiments. A query on ``metrics`` that names a run and a metric reads few files. ``params`` binds
+        ``?`` or ``$name``.
 
         Raises:
             UsageError: it is not a single reading statement, or fails; the message is DuckDB's.
@@ -167,7 +172,7 @@ class Lake:
             found = self._ids(catalog, run_id)
             query = RunQuery.parse(filter_string=f"attributes.run_id = '{found}'", run_view_type="ALL")
             (record,) = find_runs(catalog.con, query, self.place.uri)
-            return LakeRun(self, record)
+            return LakeRun(self, _placed(record))
 
     def _ids(self, catalog: LakeCatalog, text: str) -> str:
         rows = catalog.con.execute(
@@ -314,6 +319,11 @@ class LakeRun:
                     raise NotFoundError(f"the lake does not have the content of {path!r}", hint="it was left out")
                 return data
         raise NotFoundError(f"run {self.run_id} has no artifact {path!r}", hint="see its artifacts")
+
+
+def _placed(record: RunRecord) -> RunRecord:
+    """The record without the address of a folder: a lake has none for each run, but contents by their SHA-256."""
+    return replace(record, info=replace(record.info, artifact_uri=""))
 
 
 def _raised(error: CorruptionError) -> None:

@@ -10,6 +10,7 @@ import mltrack
 from mltrack.entities import RunData
 from mltrack.errors import FilterError, NotFoundError, UsageError
 from mltrack.storage.check.check import check_store
+from mltrack.storage.runs.alerts import append_action, append_alert
 from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
 from mltrack_sync.engine.pull import pull
@@ -38,6 +39,7 @@ QUERIES = [
     "SELECT run_id, path, size, sha256, time FROM artifacts ORDER BY ALL",
     "SELECT run_id, name, digest, context, source FROM datasets ORDER BY ALL",
     "SELECT name, lifecycle_stage FROM experiments ORDER BY name",
+    "SELECT * FROM alerts",
 ]
 
 
@@ -63,6 +65,18 @@ def pushed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Remote]:
     mltrack.set_store(None)
     store = Store.open(folder / "store")
     store.delete_run(store.resolve("run 3"))
+    alert = append_alert(
+        store.layout,
+        store.resolve("run 1"),
+        rule="high",
+        condition="loss > 1",
+        message="loss is 2",
+        episode=1,
+        actions=["tag", "webhook"],
+        point=("loss", 3, 2.0),
+    )
+    assert alert is not None
+    append_action(store.layout, store.resolve("run 1"), alert.alert_id, "webhook", "done")
     remote = Remotes(store).add("lake", f"delta:{folder / 'lake'}")
     push(store, remote)
     return store, remote
@@ -82,6 +96,7 @@ def test_searches_find_what_the_store_finds(pushed: tuple[Store, Remote], text: 
             here = store.search_runs(filter_string=text, run_view_type=view, order_by=["metrics.loss DESC"])
             assert [run.run_id for run in there] == [run.run_id for run in here]
             assert [contents(run.data) for run in there] == [contents(run.data) for run in here]
+            assert {run.info.artifact_uri for run in there} <= {""}  # there is no folder of a run
         with pytest.raises(FilterError):
             lake.search_runs(filter_string="metrics.loss <")
 
