@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from typing import TYPE_CHECKING
 
 from mltrack.disk.filesystem import open_regular
 from mltrack.errors import MltrackError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
     from mltrack_sync.http.rate_limit import RateLimiter
@@ -23,6 +24,9 @@ BLOBS = "blobs"
 """The folder that has them, in folders by their first two digits."""
 
 CHUNK_BYTES = 1 << 20
+
+LEFT_S_MAX = 6 * 86_400.0
+"""A content that no row names, and that is older, may be removed by a vacuum, a day later at the earliest."""
 
 
 class BlobChangedError(MltrackError):
@@ -37,12 +41,28 @@ def blob_path(sha256: str) -> str:
 class Blobs:
     """The contents that a lake has. Many threads may use it."""
 
-    def __init__(self, files: LakeFiles, *, pace: RateLimiter | None = None, progress: Progress | None = None) -> None:
-        """``pace`` bounds the bytes sent per second; ``progress`` receives how many were."""
+    def __init__(
+        self,
+        files: LakeFiles,
+        *,
+        named: Callable[[], Collection[str]],
+        pace: RateLimiter | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """Send contents.
+
+        Args:
+            files: The lake's files.
+            named: The SHA-256 of all contents that rows of the lake name.
+            pace: Bounds the bytes sent per second.
+            progress: Receives how many were.
+        """
         self._files = files
+        self._named = named
         self._pace = pace
         self._progress = progress
         self._have: dict[str, int] = {}
+        self._known: frozenset[str] | None = None
 
     def has(self, sha256: str, size: int) -> bool:
         """Whether the lake has this content.
@@ -50,12 +70,17 @@ class Blobs:
         Raises:
             RemoteError: that can't be found out.
         """
-        if self._have.get(sha256) == size:
+        return self._have.get(sha256) == size or self._files.size(blob_path(sha256)) == size
+
+    def _stays(self, sha256: str) -> bool:
+        """Whether no vacuum removes this content before a row names it; one that was left long ago is sent again."""
+        path = blob_path(sha256)
+        made = self._files.modified(path).get(path, 0.0)
+        if time.time() - made < LEFT_S_MAX:
             return True
-        found = self._files.size(blob_path(sha256))
-        if found == size:
-            self._have[sha256] = size
-        return found == size
+        if self._known is None:
+            self._known = frozenset(self._named())
+        return sha256 in self._known
 
     def put(self, path: Path, sha256: str, size: int) -> bool:
         """Send a file; False where the lake has its content.
@@ -65,7 +90,7 @@ class Blobs:
             OSError: it can't be read.
             RemoteError: it can't be sent.
         """
-        if self.has(sha256, size):
+        if self._have.get(sha256) == size or (self.has(sha256, size) and self._stays(sha256)):
             return False
         if digest_of(path) != sha256:
             raise BlobChangedError(f"{path} is not what was recorded: it was changed since", hint="see: mltrack check")

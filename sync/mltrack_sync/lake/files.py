@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from mltrack.disk.filesystem import LOCAL, TEMPORARY, FileSystem
 from mltrack_sync.lake.failures import lake_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator
 
     from mltrack_sync.lake.places import LakePlace
 
@@ -53,6 +53,13 @@ class LakeFiles(Protocol):
 
     def sizes(self, folder: str) -> dict[str, int]:
         """The files below a folder with their sizes in bytes; none where it does not exist.
+
+        Raises:
+            RemoteError: it can't be listed.
+        """
+
+    def modified(self, folder: str) -> dict[str, float]:
+        """The files below a folder, or the one of this name, with the times at which they were made (s).
 
         Raises:
             RemoteError: it can't be listed.
@@ -146,15 +153,20 @@ class FolderFiles:
 
     def sizes(self, folder: str) -> dict[str, int]:
         """The files below a folder."""
-        found: dict[str, int] = {}
+        return {path: state.st_size for path, state in self._states(folder)}
+
+    def modified(self, folder: str) -> dict[str, float]:
+        """The files below a folder, or the one of this name, with their times."""
+        return {path: state.st_mtime for path, state in self._states(folder)}
+
+    def _states(self, folder: str) -> Iterator[tuple[str, os.stat_result]]:
         with lake_errors(str(self.root)):
-            for at, _, names in os.walk(self.root / folder):
-                for name in names:
-                    if not name.endswith(TEMPORARY):
-                        path = os.path.join(at, name)
-                        with contextlib.suppress(FileNotFoundError):
-                            found[os.path.relpath(path, self.root)] = os.stat(path).st_size
-        return found
+            top = self.root / folder
+            found = [top] if top.is_file() else (Path(at, name) for at, _, names in os.walk(top) for name in names)
+            for path in found:
+                if not path.name.endswith(TEMPORARY):
+                    with contextlib.suppress(FileNotFoundError):
+                        yield path.relative_to(self.root).as_posix(), path.stat()
 
     def size(self, path: str) -> int | None:
         """The size of a file."""
@@ -237,6 +249,16 @@ class ObjectFiles:
         with lake_errors(self._uri):
             found = self._files.get_file_info_selector(folder, allow_not_found=True, recursive=True)
             return {each.path: each.size for each in found if each.type == FileType.File}
+
+    def modified(self, folder: str) -> dict[str, float]:
+        """The files below a folder, or the one of this name, with their times."""
+        from pyarrow.fs import FileType
+
+        with lake_errors(self._uri):
+            found = self._files.get_file_info([folder])
+            if found[0].type != FileType.File:
+                found = self._files.get_file_info_selector(folder, allow_not_found=True, recursive=True)
+            return {each.path: each.mtime.timestamp() for each in found if each.type == FileType.File}
 
     def size(self, path: str) -> int | None:
         """The size of a file."""

@@ -12,10 +12,12 @@ from mltrack_sync.lake.batches import Batches
 from mltrack_sync.lake.blobs import Blobs
 from mltrack_sync.lake.gathering import Gathering
 from mltrack_sync.lake.known import KnownRuns, find_known_runs, last_numbers
+from mltrack_sync.lake.named import named_contents
 from mltrack_sync.lake.notes import NoteFile
 from mltrack_sync.lake.other_rows import OtherRows
 from mltrack_sync.lake.pending import pending_units, with_fork_sources
 from mltrack_sync.lake.run_batches import RunSender
+from mltrack_sync.lake.scan import LakeScan
 from mltrack_sync.ledger.lake import lake_line
 from mltrack_sync.remotes.ledgers import ledger_path
 from mltrack_sync.remotes.pending import is_run_pending
@@ -59,7 +61,12 @@ class _Push:
         self._counts: dict[str, Any] = Counter()
         self._problems: list[str] = []
         self._sent_runs: set[str] = set()
-        self._blobs = Blobs(tables.files, pace=work.options.stoppable_pace, progress=work.options.progress)
+        self._blobs = Blobs(
+            tables.files,
+            named=lambda: named_contents(LakeScan(tables)),
+            pace=work.options.stoppable_pace,
+            progress=work.options.progress,
+        )
         self._gathering = Gathering(tables.files, self._store_id)
 
     def run(self) -> PushReport:

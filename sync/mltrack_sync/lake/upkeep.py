@@ -20,6 +20,8 @@ from mltrack.disk.arrow_columns import array_column, column_array
 from mltrack.errors import UsageError
 from mltrack_sync.lake.failures import lake_errors
 from mltrack_sync.lake.layout import TABLES
+from mltrack_sync.lake.named import left_contents
+from mltrack_sync.lake.scan import LakeScan
 from mltrack_sync.lake.staging import stage
 
 if TYPE_CHECKING:
@@ -38,6 +40,9 @@ FILES_MIN = 4
 
 RETENTION_HOURS_MIN = 168
 """A week."""
+
+BLOBS_LONGER_S = 86_400.0
+"""Contents of files stay a day longer than rows that were not committed and may name them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +118,8 @@ def compact(tables: LakeTables) -> Iterator[Compacted]:
 def vacuum(tables: LakeTables, *, older_than_hours: int = RETENTION_HOURS_MIN, dry_run: bool = False) -> list[str]:
     """Remove files that no version of the last hours needs, and those that interrupted pushes left; which they were.
 
+    These may also be contents of artifacts, which no row names.
+
     Args:
         tables: The lake.
         older_than_hours: How long ago a file must have been replaced or written.
@@ -134,7 +141,10 @@ def vacuum(tables: LakeTables, *, older_than_hours: int = RETENTION_HOURS_MIN, d
             with lake_errors(tables.place.uri):
                 paths = table.vacuum(retention_hours=older_than_hours, dry_run=dry_run, full=True)
             removed += [f"{name}/{path}" for path in paths]
-    return removed
+    left = left_contents(LakeScan(tables), time.time() - older_than_hours * 3600 - BLOBS_LONGER_S)
+    for path in () if dry_run else left:
+        tables.files.remove(path)
+    return removed + left
 
 
 def _files(tables: LakeTables, table: Any) -> list[_File]:

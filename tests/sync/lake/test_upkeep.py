@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from pathlib import Path
@@ -14,7 +15,8 @@ from mltrack.errors import UsageError
 from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
 from mltrack_sync.engine.verify import verify
-from mltrack_sync.lake.files import files_of
+from mltrack_sync.lake.blobs import Blobs
+from mltrack_sync.lake.files import FolderFiles, files_of
 from mltrack_sync.lake.places import LakePlace
 from mltrack_sync.lake.tables import LakeTables
 from mltrack_sync.lake.upkeep import compact, status, vacuum
@@ -28,6 +30,7 @@ def log(store: Path, run_id: str | None, step: int) -> str:
     mltrack.set_store(store)
     with mltrack.start_run(run_id=run_id) as run:
         mltrack.log_metric("loss", float(step), step=step)
+        mltrack.log_text(f"text {step}", "notes.txt")
     mltrack.set_store(None)
     return str(run.info.run_id)
 
@@ -95,10 +98,32 @@ def test_a_vacuum_removes_what_is_old_and_refuses_what_may_be_needed(
     left.write_bytes(b"by a push that was killed")
     with pytest.raises(UsageError, match="may still be needed"):
         vacuum(tables, older_than_hours=24)
+    content = lake / "blobs" / "ab" / ("ab" * 32)
+    content.parent.mkdir(parents=True)
+    content.write_bytes(b"sent by the same push")
     assert vacuum(tables) == []
-    long_ago = time.time() - WEEK_S
-    os.utime(left, (long_ago, long_ago))
-    assert [path.rpartition("/")[2] for path in vacuum(tables, dry_run=True)] == ["part-left.parquet"]
-    assert cli("lake", "vacuum", remote.url).out == "1 file was removed\n"
+    long_ago = time.time() - 2 * WEEK_S
+    for path in [left, *(path for path in (lake / "blobs").rglob("*") if path.is_file())]:
+        os.utime(path, (long_ago, long_ago))
+    assert [path.rpartition("/")[2] for path in vacuum(tables, dry_run=True)] == [left.name, content.name]
+    assert cli("lake", "vacuum", remote.url).out == "2 files were removed\n"
     assert not left.exists()
+    assert not content.exists()
     assert verify(store, remote).same
+
+
+def test_a_content_that_was_left_long_ago_is_sent_again_before_a_row_names_it(tmp_path: Path) -> None:
+    sha256 = hashlib.sha256(b"text").hexdigest()
+    held = tmp_path / "lake" / "blobs" / sha256[:2] / sha256
+    source = tmp_path / "text"
+    source.write_bytes(b"text")
+
+    def put(named: set[str], days: int) -> bool:
+        os.utime(held, (time.time() - days * 86_400, time.time() - days * 86_400))
+        return Blobs(FolderFiles(tmp_path / "lake"), named=lambda: named).put(source, sha256, 4)
+
+    assert Blobs(FolderFiles(tmp_path / "lake"), named=set).put(source, sha256, 4)
+    assert not put(set(), 1)
+    assert not put({sha256}, 9)
+    assert put(set(), 9)
+    assert time.time() - held.stat().st_mtime < 86_400
