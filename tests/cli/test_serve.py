@@ -229,6 +229,7 @@ def test_a_port_in_use_is_reported_before_anything_starts(
         ("models:/nothing/Production", "'nothing'"),
         (f"models:/m-{'0' * 32}", f"m-{'0' * 32}"),
         ("runs:/0123/model", "'0123'"),
+        ("runs:/spirals-1/model", "there is no MLmodel file in model of run "),
     ],
 )
 def test_a_missing_model_is_reported_before_anything_starts(

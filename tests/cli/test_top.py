@@ -58,6 +58,12 @@ def test_what_was_remembered_does_not_change_what_once_prints(cli: Cli, tmp_path
     assert json.dumps(before["rows"]) == json.dumps(cli("top", "--once", "--json").json["rows"])
 
 
+def test_a_misspelled_x_axis_is_answered_with_the_metrics(cli: Cli) -> None:
+    said = cli("top", "--once", "-x", "los")
+    assert (said.code, "did you mean loss?" in said.err) == (2, True)
+    assert "no metric is like 'nosuch'" in cli("top", "--once", "-m", "nosuch").err
+
+
 def test_curves_can_be_distinguished_without_colours(cli: Cli) -> None:
     shown = cli("top", "--once", "-g", "params.lr", "-m", "loss").out
     assert "a spirals-2" in shown and "b spirals-1" in shown

@@ -38,7 +38,7 @@ SAID_EVERY_S = 5.0
 
 _MODEL_URI = re.compile(
     r"models:/(?:(?P<model_id>m-[0-9a-f]{32})(?:/.*)?|(?P<name>[^@/]+)(?:@(?P<alias>[^/]+)|/(?P<version>[^/]+)))"
-    r"|runs:/(?P<run_id>[^/]+)/.*"
+    r"|runs:/(?P<run_id>[^/]+)/(?P<path>.*)"
 )
 """The URI of a logged model, a version of a registered model, or files of a run."""
 
@@ -139,7 +139,7 @@ def serve(
         )
     need("mlflow", "mltrack serve")
     store = session.store()
-    _check_model(store, model_uri)
+    model_uri = _known_model(store, model_uri)
     port = _port_of(host, port)
     url = f"http://{_in_url(host)}:{port}"
     words = scoring_command(model_uri, host, port, workers, env_manager)
@@ -162,8 +162,8 @@ def _uri(store: Store) -> str:
     return uri_of(store.path.resolve())
 
 
-def _check_model(store: Store, model_uri: str) -> None:
-    """Check that the store has what the URI names, if it has a known form.
+def _known_model(store: Store, model_uri: str) -> str:
+    """The URI, with a run's whole id; checks that the store has what it names, if it has a known form.
 
     Raises:
         NotFoundError: it has no such model, version, alias, logged model or run; a folder without an MLmodel file.
@@ -173,17 +173,24 @@ def _check_model(store: Store, model_uri: str) -> None:
         if ":/" not in model_uri and not (Path(model_uri) / "MLmodel").is_file():
             hint = "name a folder that has one, models:/NAME/VERSION or runs:/RUN_ID/PATH"
             raise NotFoundError(f"there is no MLmodel file in {model_uri}", hint=hint)
-        return
+        return model_uri
     if match["model_id"]:
         store.logged_models.get(match["model_id"])
     elif match["run_id"]:
-        store.run(match["run_id"])
+        run, path = store.run(match["run_id"]), match["path"].strip("/")
+        made = {one.model_id for one in run.model_outputs if store.logged_models.has(one.model_id)}
+        names = {store.logged_models.get(model_id).name for model_id in made}
+        if path not in names and not any(file.path == f"{path}/MLmodel" for file in run.artifacts):
+            hint = f"see: mltrack artifacts ls {run.run_id}"
+            raise NotFoundError(f"there is no MLmodel file in {path or '.'} of run {run.run_id}", hint=hint)
+        return f"runs:/{run.run_id}/{path}"
     elif match["alias"]:
         store.registry.by_alias(match["name"], match["alias"])
     elif match["version"].isdecimal():
         store.registry.get_version(match["name"], match["version"])
     else:  # a stage, or "latest"
         store.registry.get_model(match["name"])
+    return model_uri
 
 
 def _port_of(host: str, port: int | None) -> int:

@@ -93,6 +93,7 @@ def top(
     session.damage += board.reader.damage
     if board.problem:
         raise UsageError(board.problem, hint="see: mltrack top --help")
+    _check_metrics(board)
     if as_json:
         print_json(snapshot(board))
     else:
@@ -143,6 +144,22 @@ def _apply(
             parse_line(filter_line or "", group_by or "experiment")
     if metrics is not None:
         metric_filter(metrics)
+
+
+def _check_metrics(board: Board) -> None:
+    """Check that the runs that are shown have a metric that is on the x axis, and metrics to draw.
+
+    Raises:
+        UsageError: none of them has the one on the x axis.
+    """
+    from mltrack.text.nearest import meant
+
+    keys = {key for line in board.shown() for key in board.keys.get(line.run_id, ())}
+    wanted = board.view.axis.metric
+    if wanted and keys and wanted not in keys:
+        raise UsageError(f"none of the runs shown has a metric {wanted!r}", hint=meant(wanted, keys, "metrics"))
+    if board.settings.store.metrics and keys and not board.metrics(system=False):
+        note(f"no metric is like {board.settings.store.metrics!r}; {meant('', keys, 'there are')}", style="yellow")
 
 
 # --- one screen as text ----------------------------------------------------------------------------------------------

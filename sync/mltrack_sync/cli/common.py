@@ -52,6 +52,14 @@ class Command(click.Command):
         super().__init__(*args, **kwargs)
         self.examples = tuple(examples)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take the arguments; what is wrong with them is said with how the command is used."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run it; what it could not read or verify is reported at the end, and makes the exit code PARTIAL."""
         report_damage = getattr(ctx.obj, "report_damage", lambda: False)

@@ -109,8 +109,8 @@ class Remotes:
         if re.search(r"[:/?#@]", name):  # a URL may hold a password
             raise NotFoundError("no remote has such a name", hint=f"known: {known}")
         near = get_close_matches(name, [remote.name for remote in self.all()], n=1)
-        meant = f"did you mean {near[0]}? Known: {known}" if near else f"known: {known}"
-        raise NotFoundError(f"no remote {name!r}", hint=f"{meant}. Add one: mltrack remote add {name or 'NAME'} URL")
+        meant = f"did you mean {near[0]}? Known: {known}. " if near else f"known: {known}. " if self.all() else ""
+        raise NotFoundError(f"no remote {name!r}", hint=f"{meant}Add one: mltrack remote add {name or 'NAME'} URL")
 
     def for_url(self, url: str) -> tuple[Remote, bool]:
         """The remote at a URL, and whether it is a known one; a new one is named after its host, and not remembered.

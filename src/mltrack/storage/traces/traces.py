@@ -60,7 +60,7 @@ class Traces:
         """
         found = self.find(trace_id)
         if found is None:
-            raise NotFoundError(f"no trace with id {trace_id!r}", hint="was it deleted?")
+            raise NotFoundError(f"no trace with id {trace_id!r}", hint="see: mltrack traces ls")
         return found
 
     def find(self, trace_id: str) -> Trace | None:
