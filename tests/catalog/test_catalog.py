@@ -17,6 +17,7 @@ import duckdb
 import pytest
 
 from mltrack.catalog.catalog import Catalog
+from mltrack.catalog.refresh import MANY_RUNS
 from mltrack.catalog.search import RunQuery, RunRecord, find_runs
 from mltrack.disk.filesystem import file_lock
 from mltrack.entities import Dataset, DatasetInput
@@ -553,3 +554,20 @@ def test_two_hundred_random_runs_equal_what_their_folders_hold(empty_store: Stor
     answer = empty_store.search_runs(filter_string="metrics.loss < 0.1 and params.a != '3'", run_view_type="ALL")
     assert sorted(run.run_id for run in answer) == expected
     assert expected
+
+
+@pytest.mark.slow
+def test_that_very_many_runs_are_read_is_said_before(empty_store: Store) -> None:
+    for _ in range(MANY_RUNS - 1):
+        write_run(empty_store)
+    said: list[int] = []
+    empty_store.on_reading = said.append
+    assert len(empty_store.search_runs(max_results=2)) == 2
+    assert said == []
+    (empty_store.path / "catalog.duckdb").unlink()
+    write_run(empty_store)
+    again = Store(empty_store.layout)
+    again.on_reading = said.append
+    again.search_runs(max_results=1)
+    again.search_runs(max_results=1)
+    assert said == [MANY_RUNS]

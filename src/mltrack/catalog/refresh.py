@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 __all__ = ["Refresher"]
 
 BATCH_RUNS_MAX = 250
+
+MANY_RUNS = 1_000
+"""So many runs take seconds to be read: that is said before."""
 DAMAGE_MAX = 100
 """How many places of damage of one run are kept: enough to report it."""
 
@@ -63,6 +66,7 @@ class Refresher:
         clock: Callable[[], float] = time.monotonic,
         now_ns: Callable[[], int] = time.time_ns,
         sweep_interval_s: float = SWEEP_INTERVAL_S,
+        on_reading: Callable[[int], None] = lambda runs: None,
     ) -> None:
         """Refresh catalogs of one store.
 
@@ -72,6 +76,7 @@ class Refresher:
             clock: Monotonic time, in seconds.
             now_ns: The time now, in ns since the epoch.
             sweep_interval_s: How often, at most, the times of all run folders are read.
+            on_reading: Called with the number of runs before that many are read that it takes seconds.
         """
         self.unreadable: dict[str, OSError] = {}
         self._layout = layout
@@ -79,6 +84,7 @@ class Refresher:
         self._clock = clock
         self._now_ns = now_ns
         self._sweep_interval_s = sweep_interval_s
+        self._on_reading = on_reading
         self._next_sweep = -1.0
         self._open: dict[str, StoredRun] = {}
 
@@ -100,6 +106,8 @@ class Refresher:
                 _delete(con, RUN_TABLES, changes.gone)
         damaged = {row[0] for row in con.execute("SELECT DISTINCT run_id FROM base.damage").fetchall()}
         to_read = sorted(changes.to_read | (repaired & watched.keys() - changes.gone))
+        if len(to_read) >= MANY_RUNS:
+            self._on_reading(len(to_read))
         for start in range(0, len(to_read), BATCH_RUNS_MAX):
             ids = to_read[start : start + BATCH_RUNS_MAX]
             known = {} if full else _known_runs(con, [run_id for run_id in ids if run_id not in damaged])

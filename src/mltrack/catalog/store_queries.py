@@ -45,6 +45,9 @@ class StoreQueries:
         self.workspace = Workspace(layout, clock=clock, fs=fs)
         self.damage: dict[tuple[str, int | None], CorruptionError] = {}
         self.on_damage: Callable[[CorruptionError], None] = _say
+        self.on_reading: Callable[[int], None] = lambda runs: (
+            None
+        )  # before a first question, called with their number when very many are read
         self._catalog_lock = threading.Lock()
         self._catalog: Catalog | None = None
 
@@ -281,8 +284,11 @@ class StoreQueries:
         with self._catalog_lock:
             if self._catalog is None:
                 from mltrack.catalog.catalog import Catalog
+                from mltrack.catalog.refresh import Refresher
 
-                self._catalog = Catalog(self.layout, self.workspace.experiments)
+                experiments = self.workspace.experiments
+                refresher = Refresher(self.layout, experiments, on_reading=self.on_reading)
+                self._catalog = Catalog(self.layout, experiments, refresher=refresher)
             return self._catalog
 
     def summaries(self, run_ids: Sequence[str]) -> dict[str, dict[str, MetricSummary]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -41,6 +42,14 @@ COMPLETED_MAX = 100
 """How many ids, and how many names, shell completion offers."""
 
 
+def _say_reading(runs: int) -> None:
+    """Say why an answer takes seconds, to a person."""
+    from mltrack.text.printing import note
+
+    if sys.stderr.isatty():
+        note(f"reading {runs:,} runs that are new here; the next answer comes at once")
+
+
 class Session:
     """One call of the command line."""
 
@@ -61,6 +70,7 @@ class Session:
 
         store = Store(self.layout())
         store.on_damage = self.damage.append
+        store.on_reading = _say_reading
         return store
 
     def layout(self) -> Layout:

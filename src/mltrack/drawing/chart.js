@@ -44,7 +44,7 @@ const mltrackCharts = (() => {
       this.area.tabIndex = 0;
       this.area.setAttribute("role", "application");
       this.area.setAttribute("aria-roledescription", "chart");
-      this.area.setAttribute("aria-label", `${this.key}, ${this.packed.curves.length} runs. Left and right move the `
+      this.area.setAttribute("aria-label", `${this.key}, ${this.packed.curves.length} ${this.packed.curves.length === 1 ? "run" : "runs"}. Left and right move the `
         + "cursor, up and down choose a run, plus and minus zoom, page keys pan, 0 shows all.");
       this.canvas = make("canvas");
       this.over = make("canvas", "over");
