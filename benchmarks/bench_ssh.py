@@ -1,10 +1,11 @@
 """How fast a store is copied over ssh on loopback, compared with ``rsync -a -e ssh`` of the same folder.
 
-    python benchmarks/bench_ssh.py [--files MB] [--points N] [--runs N]
+    python benchmarks/bench_ssh.py [--files MB] [--points N] [--runs N] [--only large|small]
 
 Promise: no less than half the rate of rsync, and a second pass over 10,000 unchanged runs in under 2 s. An sshd with
 keys of its own is started on loopback; it and rsync have to be installed. A copy between stores is on the disk when it
-returns, so rsync is followed by ``sync``. Each push is a process of its own, whose memory is measured.
+returns, so rsync is followed by ``sync``. Each push is a process of its own, whose memory is measured. Nothing is
+removed before the last copy was made; see bench_store_copy.py.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench_store_copy import large_runs, small_runs
+from bench_store_copy import large_runs, processor_time, small_runs, timed
 from measure import ROUNDS, folder_bytes, fresh_folder, heading, in_fresh_process, peak_memory, row
 
 from mltrack.store import Store
@@ -76,13 +77,6 @@ class Sshd:
         self._process.wait()
 
 
-def timed(command: str) -> float:
-    """How long a command takes."""
-    began = time.perf_counter()
-    subprocess.run(command, shell=True, check=True)
-    return time.perf_counter() - began
-
-
 def compare(name: str, source: Path, ssh: Sshd) -> bool:
     """Copy a store in both ways; whether ours keeps the promise."""
     size = folder_bytes(source)
@@ -92,19 +86,27 @@ def compare(name: str, source: Path, ssh: Sshd) -> bool:
         store = Store.open(source)
         remote = Remotes(store).add(f"far{number}", f"ssh://bench{far}")
         os.sync()
+        used = processor_time()
         ours, pushed, held = in_fresh_process(__file__, "push", str(source), remote.name)
+        used = processor_time() - used
         again, more, held_again = in_fresh_process(__file__, "push", str(source), remote.name)
         assert (pushed, more) == (len(store.run_ids()), 0)
         os.sync()
-        theirs = timed(f"rsync -a -e '{ssh.command}' {source}/ bench:{plain}/ && sync -f {source.parent}")
-        rounds.append([ours, theirs, theirs / ours, again, max(held, held_again) / 1e6])
-        subprocess.run(["rm", "-rf", str(far), str(plain)], check=True)
-    ours, theirs, share, again, _ = (statistics.median(column) for column in zip(*rounds, strict=True))
+        theirs, theirs_used = timed(f"rsync -a -e '{ssh.command}' {source}/ bench:{plain}/ && sync -f {source.parent}")
+        rounds.append([ours, theirs, theirs / ours, again, max(held, held_again) / 1e6, used, theirs_used])
+    ours, theirs, share, again, _, used, theirs_used = (
+        statistics.median(column) for column in zip(*rounds, strict=True)
+    )
     held = max(column[4] for column in rounds)  # in the first round, with the making of the store's catalog
     fast, quick = share >= SHARE_MIN, again < PASS_S_MAX and held < MEMORY_MB_MAX
-    figures = f"{ours:.2f} s", f"{size / ours / 1e6:,.0f} MB/s", f"{share:.2f} of rsync"
+    figures = f"{ours:.2f} s", f"{used:.2f} s cpu here", f"{size / ours / 1e6:,.0f} MB/s", f"{share:.2f} of rsync"
     row(f"{name}: mltrack sync", *figures, verdict=bool(fast))
-    row(f"{name}: rsync -a, sync", f"{theirs:.2f} s", f"{size / theirs / 1e6:,.0f} MB/s")
+    row(
+        f"{name}: rsync -a, sync",
+        f"{theirs:.2f} s",
+        f"{theirs_used:.2f} s cpu here",
+        f"{size / theirs / 1e6:,.0f} MB/s",
+    )
     row(f"{name}: second pass", f"{again:.2f} s", f"{held:,.0f} MB held", verdict=bool(quick))
     return bool(fast and quick)
 
@@ -126,6 +128,7 @@ def main() -> int:
     parser.add_argument("--points", type=int, default=2_000_000)
     parser.add_argument("--files", type=int, default=512, help="MB of artifacts")
     parser.add_argument("--runs", type=int, default=10_000)
+    parser.add_argument("--only", choices=("large", "small"))
     given = parser.parse_args()
     kept = []
     with fresh_folder() as folder:
@@ -133,12 +136,15 @@ def main() -> int:
         os.environ["MLTRACK_SSH"] = ssh.command
         try:
             heading("A store copied over ssh on loopback")
-            (folder / "large").mkdir()
-            large_runs(folder / "large" / "a", given.points, given.files)
-            kept.append(compare("large runs", folder / "large" / "a", ssh))
-            (folder / "small").mkdir()
-            small_runs(folder / "small" / "a", given.runs)
-            kept.append(compare(f"{given.runs:,} runs", folder / "small" / "a", ssh))
+            for name in ("small", "large"):  # small ones first: nothing was removed before them
+                if given.only in (None, name):
+                    (folder / name).mkdir()
+                    source = folder / name / "a"
+                    if name == "small":
+                        small_runs(source, given.runs)
+                    else:
+                        large_runs(source, given.points, given.files)
+                    kept.append(compare(f"{given.runs:,} small runs" if name == "small" else "large runs", source, ssh))
         finally:
             ssh.close()
     return 0 if all(kept) else 1

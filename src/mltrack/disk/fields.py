@@ -189,8 +189,14 @@ def _is_time(value: Any) -> bool:
     return type(value) is int and 0 <= value <= TIME_MAX
 
 
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}(?:/[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}){0,9}")
+"""Most paths: they need no further look."""
+
+
 def _is_path(value: Any) -> bool:
     """Whether this is what ``relative_name`` makes: parts between slashes, none of which leads elsewhere."""
+    if type(value) is str and _PLAIN_PATH.fullmatch(value):
+        return True
     if type(value) is not str or not 0 < len(value) <= KEY_CHARACTERS_MAX or any(c in value for c in "\\\0\n\r"):
         return False
     return all(0 < len(p) <= COMPONENT_BYTES_MAX and p not in (".", "..") for p in value.split("/"))

@@ -118,7 +118,7 @@ class Ledger:
     def run(self, run_id: str) -> RunEntry:
         """What the remote has of a run; an empty entry when nothing."""
         with self._lock:
-            return self._state.runs.setdefault(run_id, RunEntry())
+            return self._state.run(run_id)
 
     def _write(self, *lines: dict[str, Any]) -> None:
         try:

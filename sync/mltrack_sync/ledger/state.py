@@ -132,7 +132,7 @@ class LedgerState:
             case "forgotten":
                 self.runs.pop(line["run"], None)
             case "replace":
-                self.runs.setdefault(line["run"], RunEntry()).apply(line)
+                self.run(line["run"]).apply(line)
                 for model_id in [one for one, fallback in self.fallbacks.items() if fallback.of == line["run"]]:
                     del self.fallbacks[model_id]
             case "trace" | "traces":
@@ -150,7 +150,14 @@ class LedgerState:
             case "lake":
                 self.lake.apply(line)
             case _ if "run" in line:
-                self.runs.setdefault(line["run"], RunEntry()).apply(line)
+                self.run(line["run"]).apply(line)
+
+    def run(self, run_id: str) -> RunEntry:
+        """What the remote has of a run; an empty entry, which is kept, when nothing."""
+        entry = self.runs.get(run_id)
+        if entry is None:
+            entry = self.runs[run_id] = RunEntry()
+        return entry
 
     def damage_words(self) -> Iterator[str]:
         """The damage of the ledger, in words, with what is done about it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -83,6 +83,9 @@ def run_lines(head: RunHead, known: RunEntry, copied: RunEntry, *, settled: bool
         settled: Whether nothing of the run, up to the head, is left to copy.
     """
     run_id = head.run_id
+    if known == type(known)():  # all of it in one line
+        head_seen = [head.events, head.points, head.live] if settled else []
+        return replace(copied, remote_id=run_id, settled=head_seen).lines(run_id)
     lines: list[dict[str, Any]] = []
     if not known.remote_id:
         lines.append({"type": "run", "run": run_id, "remote": run_id, "experiment": "", "uri": ""})

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.codec import BadLine, decode_line
-from mltrack.disk.filesystem import relative_name
+from mltrack.disk.filesystem import open_regular, relative_name
 from mltrack.disk.jsonlog import each_line
 from mltrack.disk.line_types import EVENTS, MODEL
 from mltrack.errors import InvalidPathError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["ARTIFACTS", "ARTIFACT_TYPE", "ArtifactFact", "ArtifactFacts"]
 
 ARTIFACTS = "artifacts/"
+SMALL_BYTES_MAX = 1 << 16
 ARTIFACT_TYPE = b'"type":"artifact"'
 
 
@@ -41,6 +42,19 @@ class ArtifactFact:
         return self.order[0]
 
 
+def _small_log(path: Path) -> bytes | None:
+    """What is in a small events file; None where it is not small, or not a file that can be read."""
+    try:
+        fd = open_regular(path)
+    except OSError:
+        return None
+    try:
+        data = os.pread(fd, SMALL_BYTES_MAX + 1, 0)
+    finally:
+        os.close(fd)
+    return data if len(data) <= SMALL_BYTES_MAX else None
+
+
 class ArtifactFacts:
     """These facts by path below the run ("artifacts/..."), taken from one events file after another."""
 
@@ -54,6 +68,11 @@ class ArtifactFacts:
             OSError: it can't be read.
         """
         writer = path.name.partition(".")[0]
+        data = _small_log(path)
+        if data is not None:
+            if ARTIFACT_TYPE in data:
+                self.read_lines(writer, data[:size].split(b"\n")[:-1])
+            return
         for line in each_line(path, records=EVENTS, holding=ARTIFACT_TYPE):
             if size is not None and line.offset + line.size > size:
                 break

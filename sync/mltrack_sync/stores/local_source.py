@@ -14,8 +14,8 @@ from mltrack.disk.codec import FORMAT_VERSION
 from mltrack.disk.filesystem import NotRegularError, open_regular
 from mltrack.errors import MltrackError, NotFoundError
 from mltrack_sync.stores.complete_runs import file_sizes, is_small, with_checksums
-from mltrack_sync.stores.run_snapshot import RunReading, may_be_small
-from mltrack_sync.stores.run_token import live_token, run_token
+from mltrack_sync.stores.run_snapshot import SMALL_BYTES_MAX, RunReading
+from mltrack_sync.stores.run_token import live_token, run_state, run_token
 from mltrack_sync.stores.selected_units import other_units
 from mltrack_sync.stores.transfer import (
     PIECE_BYTES_MAX,
@@ -140,7 +140,7 @@ class LocalSource:
     def _snapshot(self, unit: str, artifact_bytes_max: int | None) -> UnitSnapshot:
         folder = unit_folder(self._store.layout, unit)
         if unit.startswith(RUNS):
-            return self._run_snapshot(unit, str(folder), artifact_bytes_max)
+            return self._run_snapshot(unit, str(folder), artifact_bytes_max, run_token(str(folder)))
         taken_at = self._clock()
         token = unit_token(folder)
         files, is_thin = unit_files(folder, artifact_bytes_max=artifact_bytes_max)
@@ -150,9 +150,9 @@ class LocalSource:
             token = thin_token(token, artifact_bytes_max)
         return UnitSnapshot(unit, token, files, taken_at=taken_at, origin=self._origin)
 
-    def _run_snapshot(self, unit: str, folder: str, artifact_bytes_max: int | None) -> _LocalSnapshot:
+    def _run_snapshot(self, unit: str, folder: str, artifact_bytes_max: int | None, token: str) -> _LocalSnapshot:
+        """Take the snapshot of a run; the token is one that was found before."""
         taken_at = self._clock()
-        token = run_token(folder)
         run = RunReading.take(folder, artifact_bytes_max=artifact_bytes_max)
         if run.live:
             token = live_token(taken_at)
@@ -185,9 +185,10 @@ class LocalSource:
 
     def _complete(self, unit: str, artifact_bytes_max: int | None) -> CompleteRun | None:
         folder = str(unit_folder(self._store.layout, unit))
-        if not may_be_small(folder):
+        token, events_bytes = run_state(folder)
+        if events_bytes > SMALL_BYTES_MAX:
             return None
-        snapshot = self._run_snapshot(unit, folder, artifact_bytes_max)
+        snapshot = self._run_snapshot(unit, folder, artifact_bytes_max, token)
         if not is_small(snapshot):
             return None
         small = snapshot.small

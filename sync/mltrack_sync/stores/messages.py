@@ -74,6 +74,7 @@ SIZE_MAX = 1 << 60
 
 _KINDS = list(FileKind)
 _UNIT = re.compile(r"workspace|sources|(?:runs|models|traces|artifacts)/[^/\0]+")
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}(?:/[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}){0,9}")
 _HEX64 = re.compile(r"(?:[0-9a-f]{64})?")
 _HEX8 = re.compile(r"(?:[0-9a-f]{8})?")
 
@@ -86,8 +87,9 @@ def check_unit(name: object) -> str:
     """
     if not isinstance(name, str) or _UNIT.fullmatch(name) is None:
         raise bad(f"a unit {name!r:.80}")
-    for part in name.split("/"):
-        _check_part(part)
+    if not _PLAIN_PATH.fullmatch(name):
+        for part in name.split("/"):
+            _check_part(part)
     return name
 
 
@@ -106,6 +108,8 @@ def _check_part(part: str) -> None:
 def _check_path(path: object) -> str:
     if not isinstance(path, str) or len(path) > PATH_CHARS_MAX:
         raise bad(f"a path {path!r:.80}")
+    if _PLAIN_PATH.fullmatch(path):  # as most do: no further look is needed
+        return path
     for part in path.split("/"):
         _check_part(part)
     return path

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["push_to_store"]
 
-LINES_AT_ONCE = 2_000
+LINES_AT_ONCE = 500
 """The ledger is written after so many lines: what it does not have yet is looked at again by the next push."""
 
 

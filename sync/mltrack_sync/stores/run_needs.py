@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from mltrack.disk.absent import read_absent
 from mltrack.disk.artifact_files import hash_file
@@ -17,9 +17,6 @@ from mltrack_sync.stores.file_marks import line_end, mark_of, valid_lines_end, v
 from mltrack_sync.stores.point_ranges import covers, has_points, writer_of
 from mltrack_sync.stores.transfer import FileKind, FileState, Need, TransferError, UnitSnapshot
 from mltrack_sync.stores.unit_writer import temporary_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 __all__ = ["UnitNeeds"]
 
@@ -35,7 +32,7 @@ class UnitNeeds:
             snapshot: The unit elsewhere.
             trusted: The copy was whole and on the disk once, and has only grown since: its bytes are not read again.
         """
-        self._folder = folder
+        self._folder = str(folder)
         self._snapshot = snapshot
         self._trusted = trusted
         self._ends: dict[str, int] = {}  # of LOG and POINTS files: how far the copy goes, with what comes before
@@ -69,7 +66,7 @@ class UnitNeeds:
     def _is_same_log(self, state: FileState) -> bool:
         """Whether both stores have the same lines of a log that both append to, as far as its end shows."""
         try:
-            fd = open_regular(self._folder / state.path, follow=False)
+            fd = open_regular(f"{self._folder}/{state.path}", follow=False)
         except (FileNotFoundError, NotRegularError):
             return False
         try:
@@ -89,7 +86,7 @@ class UnitNeeds:
     def _end_of(self, state: FileState) -> int:
         """How far the copy of an appended file goes."""
         try:
-            fd = open_regular(self._folder / state.path, follow=False)
+            fd = open_regular(f"{self._folder}/{state.path}", follow=False)
         except FileNotFoundError:
             return 0
         except NotRegularError as error:
@@ -118,12 +115,12 @@ class UnitNeeds:
         return valid_records_end(fd)
 
     def _whole(self, state: FileState) -> int | None:
-        path = self._folder / state.path
-        if path.is_symlink():
-            raise self._differs(state, "is a symbolic link, not a file")
+        path = f"{self._folder}/{state.path}"
         found = None
         with contextlib.suppress(FileNotFoundError):
             found = os.lstat(path)
+        if found is not None and stat.S_ISLNK(found.st_mode):
+            raise self._differs(state, "is a symbolic link, not a file")
         size = found.st_size if found is not None and stat.S_ISREG(found.st_mode) else -1
         if state.path.startswith("segments/"):
             name = segment_name(state.path.partition("/")[2])
@@ -132,11 +129,11 @@ class UnitNeeds:
         elif state.path.startswith(ARTIFACTS) and self._snapshot.unit.startswith(("runs/", "models/")):
             if not self._lacks_artifact(state, path, size):
                 return None
-        elif size == state.size and (not state.sha256 or self._trusted or hash_file(path)[1] == state.sha256):
+        elif size == state.size and (not state.sha256 or self._trusted or hash_file(Path(path))[1] == state.sha256):
             return None
         return self._resumed_at(state)
 
-    def _lacks_artifact(self, state: FileState, path: Path, size: int) -> bool:
+    def _lacks_artifact(self, state: FileState, path: str, size: int) -> bool:
         fact = self._own_facts().by_path.get(state.path)
         if fact is not None and fact.sha256 == state.sha256 and not fact.deleted:
             absent = self._absent.get(state.path.removeprefix(ARTIFACTS))
@@ -145,20 +142,20 @@ class UnitNeeds:
             return size != state.size and not fact.remote
         if fact is not None and fact.at > state.at:
             return False  # this store has a later one of that name
-        return size != state.size or hash_file(path)[1] != state.sha256
+        return size != state.size or hash_file(Path(path))[1] != state.sha256
 
     def _own_facts(self) -> ArtifactFacts:
         if self._facts is None:
             if self._snapshot.unit.startswith("models/"):
-                self._facts = ArtifactFacts().read_model(self._folder / "model.jsonl")
+                self._facts = ArtifactFacts().read_model(Path(self._folder, "model.jsonl"))
             else:
-                self._facts = ArtifactFacts().read_all(self._folder / "events")
+                self._facts = ArtifactFacts().read_all(Path(self._folder, "events"))
         return self._facts
 
     def _resumed_at(self, state: FileState) -> int:
         """How much of a broken copy of a file exists; its last byte is always copied again."""
         try:
-            size = os.lstat(self._folder / temporary_of(state)).st_size
+            size = os.lstat(f"{self._folder}/{temporary_of(state)}").st_size
         except FileNotFoundError:
             return 0
         return max(0, min(size, state.size - 1))

@@ -26,7 +26,7 @@ from mltrack_sync.stores.point_ranges import has_points
 from mltrack_sync.stores.transfer import FileKind, FileState, TransferError
 from mltrack_sync.stores.unit_files import file_kind, is_writer
 
-__all__ = ["RunReading", "may_be_small"]
+__all__ = ["SMALL_BYTES_MAX", "RunReading"]
 
 SMALL_BYTES_MAX = 1 << 16
 """Logs and journals up to this size are kept from the snapshot for the pieces: each file is opened once."""
@@ -195,19 +195,6 @@ class RunReading:
                     if stat.S_ISREG(status.st_mode):
                         found.append(FileState(f"segments/{name}", FileKind.WHOLE, status.st_size))
         return found
-
-
-def may_be_small(folder: str) -> bool:
-    """Whether a run's events files are small enough to be read before it is known how large the run is.
-
-    Raises:
-        OSError: it can't be read.
-    """
-    size = 0
-    with os.scandir(f"{folder}/events") as entries:
-        for entry in entries:
-            size += entry.stat(follow_symlinks=False).st_size
-    return size <= SMALL_BYTES_MAX
 
 
 def _is_known(area: str, name: str) -> bool:

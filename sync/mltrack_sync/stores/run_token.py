@@ -6,10 +6,11 @@ import os
 import re
 import zlib
 from pathlib import Path
+from typing import NamedTuple
 
 from mltrack.disk.liveness import is_alive, is_locked
 
-__all__ = ["fd_is_live", "live_token", "run_token", "writer_is_live"]
+__all__ = ["RunState", "fd_is_live", "live_token", "run_state", "run_token", "writer_is_live"]
 
 _FOLDERS = ("", "/points", "/segments", "/series", "/live")
 _TAIL_BYTES = 192
@@ -21,21 +22,35 @@ _PID = re.compile(rb'"pid":(\d+)')
 _TIME = re.compile(rb'"time":(\d+)')
 
 
+class RunState(NamedTuple):
+    """The token of a run, and the bytes of its events files."""
+
+    token: str
+    events_bytes: int
+
+
 def run_token(folder: str) -> str:
-    """The token of the run in a folder; "" where there is none.
+    """The token of the run in a folder; "" where there is none."""
+    return run_state(folder).token
+
+
+def run_state(folder: str) -> RunState:
+    """The token of the run in a folder, "" where there is none, and what was seen for it.
 
     It is made of the sizes and times of the events files and of the times of the folders: writers that have ended
     change nothing else. A run that is recorded now gets a live_token instead, which no other one equals.
     """
     seen: list[object] = []
+    size = 0
     try:
         with os.scandir(f"{folder}/events") as entries:
             for entry in entries:
                 if entry.name[0] != ".":
                     found = entry.stat(follow_symlinks=False)
                     seen.append((entry.name, found.st_size, found.st_mtime_ns, found.st_ino))
+                    size += found.st_size
     except (FileNotFoundError, NotADirectoryError):
-        return ""
+        return RunState("", 0)
     if len(seen) > 1:
         seen.sort(key=str)
     for name in _FOLDERS:
@@ -44,7 +59,7 @@ def run_token(folder: str) -> str:
         except FileNotFoundError:
             seen.append(0)
     text = repr(seen).encode("utf-8", "surrogateescape")
-    return f"{len(seen)}:{zlib.crc32(text):08x}{zlib.adler32(text):08x}"
+    return RunState(f"{len(seen)}:{zlib.crc32(text):08x}{zlib.adler32(text):08x}", size)
 
 
 def live_token(taken_at: int) -> str:

@@ -38,7 +38,7 @@ class UnitLocks:
         Raises:
             BusyError: another one writes it, and goes on for long.
         """
-        path = self._path(unit)
+        path = self._path(_number(unit))
         if not path.parent.is_dir():
             self._fs.require(self._root)
             self._fs.make_folder(path.parent)
@@ -48,16 +48,20 @@ class UnitLocks:
     @contextlib.contextmanager
     def free(self, units: Iterable[str]) -> Iterator[set[str]]:
         """Keep other copies from those of the units that none of them writes: these are given."""
-        by_lock: dict[Path, list[str]] = {}
+        by_lock: dict[int, list[str]] = {}
         for unit in units:
-            by_lock.setdefault(self._path(unit), []).append(unit)
+            by_lock.setdefault(_number(unit), []).append(unit)
         free: set[str] = set()
         with contextlib.ExitStack() as locks:
-            for path, found in sorted(by_lock.items()):
+            for number, found in sorted(by_lock.items()):
                 with contextlib.suppress(BusyError):
-                    locks.enter_context(file_lock(path, timeout_s=BATCH_LOCK_TIMEOUT_S))
+                    locks.enter_context(file_lock(self._path(number), timeout_s=BATCH_LOCK_TIMEOUT_S))
                     free.update(found)
             yield free
 
-    def _path(self, unit: str) -> Path:
-        return self._root / "copied" / f"{zlib.crc32(unit.encode()) % LOCKS_MAX}.lock"
+    def _path(self, number: int) -> Path:
+        return self._root / "copied" / f"{number}.lock"
+
+
+def _number(unit: str) -> int:
+    return zlib.crc32(unit.encode()) % LOCKS_MAX

@@ -15,7 +15,8 @@ from mltrack.entities import RunHead
 from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
 from mltrack_sync.ledger.experiments import ExperimentEntry
-from mltrack_sync.ledger.ledger import EVERYTHING, Ledger, LedgerState
+from mltrack_sync.ledger.ledger import EVERYTHING, Ledger, LedgerState, RunEntry
+from mltrack_sync.ledger.stores import run_lines
 from mltrack_sync.remotes.ledgers import ledger_path
 from mltrack_sync.report import Rejected
 from tests.support.both_sides import assert_equal
@@ -135,6 +136,19 @@ def test_a_ledger_reads_back_as_it_was_written_and_compacts_to_the_same(tmp_path
     assert (short.experiments, short.rejected) == (state.experiments, state.rejected)
     assert (short.last_pass, short.last_error) == (state.last_pass, state.last_error)
     assert short.lines < state.lines / 3
+
+
+def test_a_run_that_was_copied_for_the_first_time_is_one_line_and_reads_back(tmp_path: Path) -> None:
+    head, copied = RunHead(A, 3, 10, live=False), RunEntry(events={"w": 3}, points={"w": 10}, artifacts={"f": "sha"})
+    ledger = Ledger(tmp_path / "ledger.jsonl", "http://h")
+    lines = run_lines(head, ledger.run(A), copied, settled=True)
+    ledger.copied(lines)
+    again = run_lines(head, ledger.run(A), copied, settled=True)
+    ledger.close()
+    entry = LedgerState.read(tmp_path / "ledger.jsonl").runs[A]
+    assert (len(lines), again) == (1, [])
+    assert (entry.remote_id, entry.positions(), entry.artifacts) == (A, {"w": [3, 10]}, {"f": "sha"})
+    assert entry.is_settled_at(head)
 
 
 def test_a_recreated_run_has_nothing_whatever_the_ledger_knew_before(tmp_path: Path) -> None:

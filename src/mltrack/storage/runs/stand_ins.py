@@ -8,12 +8,13 @@ store, points that they have are taken out of it; what is only there (others add
 from __future__ import annotations
 
 import contextlib
+import os
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mltrack.disk.filesystem import LOCAL, FileSystem
+from mltrack.disk.filesystem import LOCAL, FileSystem, reading
 from mltrack.disk.jsonlog import JsonLog
 from mltrack.errors import NotFoundError
 from mltrack.journal.reader import segments_of
@@ -22,6 +23,7 @@ from mltrack.storage.runs.stored_run import StoredRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     import numpy.typing as npt
 
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["replace_stand_ins"]
 
+HEAD_BYTES = 4096
+_STANDS_IN = b'"stand_in"'
 OWN_ROLES = ("create", "resume", "fork")
 NS_PER_MS = 1_000_000
 _KEYED = {"param": ("key",), "tag": ("key",), "artifact": ("path",), "dataset": ("name", "digest")}
@@ -55,8 +59,11 @@ def replace_stand_ins(layout: Layout, run_id: str, *, fs: FileSystem = LOCAL) ->
     Raises:
         StoreError, OSError: the disk refuses.
     """
+    folder = layout.run(run_id)
+    if not _may_have_stand_ins(folder.events):
+        return 0
     try:
-        run = StoredRun(layout.run(run_id))
+        run = StoredRun(folder)
     except NotFoundError:
         return 0
     events = run.read_events()
@@ -64,6 +71,20 @@ def replace_stand_ins(layout: Layout, run_id: str, *, fs: FileSystem = LOCAL) ->
     if not found or not any(writer.role in OWN_ROLES for writer in run.state.writers.values()):
         return 0
     return sum(_replace(layout, StoredRun(run.folder), found[writer], fs) for writer in sorted(found))
+
+
+def _may_have_stand_ins(events: Path) -> bool:
+    """Whether a writer may be one, by the first line of each: few runs have any, and none is read for this."""
+    try:
+        names = os.listdir(events)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    for name in names:
+        with contextlib.suppress(OSError), reading(f"{events}/{name}", follow=False) as file:
+            first, newline, _ = file.read(HEAD_BYTES).partition(b"\n")
+            if not newline or _STANDS_IN in first:
+                return True
+    return False
 
 
 def _replace(layout: Layout, run: StoredRun, opened: Event, fs: FileSystem) -> int:
