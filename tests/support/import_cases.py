@@ -275,7 +275,7 @@ def _tear_neptune(source: Path) -> str:
     table = neptune_sources.part(source, "parts", 1)
     changed = neptune_sources.changed(table, "step", lambda step: None if step == 7 else step)
     neptune_sources.write_part(source, "parts", 1, changed)
-    return "1 points have no step"
+    return "without a step: 1 point"
 
 
 NEPTUNE = ImportCase("neptune", _make_neptune, _extend_neptune, _plant_in_neptune, _tear_neptune, 354)

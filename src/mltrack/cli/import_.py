@@ -100,7 +100,7 @@ def _progress(quiet: bool) -> Iterator[Callable[[int, int], None]]:
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console(err=True), transient=True) as bar:
         task = bar.add_task("reading")
-        yield lambda runs, points: bar.update(task, description=f"{runs:,} runs, {points:,} points")
+        yield lambda runs, points: bar.update(task, description=f"{plural(runs, 'run')}, {plural(points, 'point')}")
 
 
 def _print(report: ImportReport) -> None:

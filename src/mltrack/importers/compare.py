@@ -25,6 +25,7 @@ from mltrack.importers.session import Session
 from mltrack.importers.sides import Difference, Sides
 from mltrack.importers.values import KnownValues, image_of, line_of
 from mltrack.storage.runs.local_facts import LocalFacts
+from mltrack.text.counting import plural
 from mltrack.values.rich import Image
 
 if TYPE_CHECKING:
@@ -263,8 +264,8 @@ class _RunComparison:
 def _some(rows: np.ndarray[Any, np.dtype[np.void]], of: int) -> str:
     """Points that only one side has: how many, and the first."""
     if not len(rows):
-        return f"the same {of:,} points" if of else "nothing"
+        return f"the same {plural(of, 'point')}" if of else "nothing"
     first = rows[0]
     value = np.array([first["value"]], np.uint64).view(np.float64)[0]
     more = f", and {len(rows) - 1:,} more" if len(rows) > 1 else ""
-    return f"step {int(first['step'])}: {float(value)!r} at {int(first['time'])} ns{more}, of {of:,} points"
+    return f"step {int(first['step'])}: {float(value)!r} at {int(first['time'])} ns{more}, of {plural(of, 'point')}"

@@ -7,6 +7,7 @@ from time import time_ns
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from mltrack.process.trouble import TROUBLE
+from mltrack.text.counting import plural
 from mltrack.values.scalars import check_key, integer
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class RichLog:
                 journal.move_to(self._recorder.folder.path / SERIES_FOLDER)
                 journal.close()
                 if journal.lost > 1:
-                    self._recorder.lost_artifact(SERIES_FOLDER, OSError(f"{journal.lost:,} values were lost"))
+                    self._recorder.lost_artifact(SERIES_FOLDER, OSError(f"lost: {plural(journal.lost, 'value')}"))
             if journal is not None or unpublished_series(self._recorder.folder):  # of children that have ended
                 publish_series(self._recorder)
         except Exception as error:  # noqa: BLE001  # a broken NumPy raises anything; the series are whole in their journal

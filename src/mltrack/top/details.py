@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mltrack.environment import USER_TAG
 from mltrack.errors import MltrackError
 from mltrack.launch.log_reader import last_lines, output_numbers, output_of
+from mltrack.text.counting import plural
 from mltrack.text.printable import OutputFilter
 from mltrack.values.media import image_place
 
@@ -51,7 +52,7 @@ def read_details(run: StoredRun) -> Details:
     for used in run.datasets:
         facts.append(("dataset", f"{used.dataset.name} ({used.dataset.digest})"))
     if run.lost:
-        facts.append(("lost", f"{run.lost:,} points, as the disk was full or failing"))
+        facts.append(("lost", f"{plural(run.lost, 'point')}, as the disk was full or failing"))
     facts += [("alert", alert.message) for alert in run.alerts()[-ALERTS_MAX:]]
     return Details(facts, sorted(run.params.items()), sorted(run.tags.items()), len(run.artifacts))
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mltrack.extras import need
+from mltrack.text.counting import plural
 from mltrack.values.rich import Table as StoredTable
 from mltrack.wandb.errors import UsageError
 from mltrack.wandb.media_types import Image, Medium
@@ -96,7 +97,9 @@ class Table:
         """
         values = list(data)
         if name in self.columns or (self.data and len(values) != len(self.data)):
-            raise UsageError(f"the column {name!r} has {len(values)} values", hint=f"give {len(self.data)}, a new name")
+            raise UsageError(
+                f"the column {name!r} has {plural(len(values), 'value')}", hint=f"give {len(self.data)}, a new name"
+            )
         if not self.data:
             self.data = [[] for _ in values]
         self.columns.append(name)

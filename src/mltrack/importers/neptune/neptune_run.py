@@ -18,6 +18,7 @@ from mltrack.importers.neptune.part_file import SERIES, PartFile
 from mltrack.importers.neptune.steps import StepScale, millionths
 from mltrack.importers.png_image import PNG, PngImage
 from mltrack.importers.source import SourceError, SourceValue
+from mltrack.text.counting import plural
 from mltrack.values.rich import Histogram, Text
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class NeptuneRun:
             kept = batch.filter(pc.fill_null(pc.equal(kinds, SERIES), False))
             raw, has_step = millionths(kept.column("step"))
             if not has_step.all():
-                self._findings.problem(self.where, f"{int((~has_step).sum()):,} points have no step")
+                self._findings.problem(self.where, f"without a step: {plural(int((~has_step).sum()), 'point')}")
                 kept, raw = kept.filter(pa.array(has_step)), raw[has_step]
             if len(kept):
                 yield self._points(kept, self._scale.whole(raw))

@@ -16,6 +16,7 @@ from mltrack.importers.logged_rows import LoggedItem
 from mltrack.importers.source import SourceError
 from mltrack.importers.times import ns_of
 from mltrack.importers.trackio.rows import METRICS, SYSTEM, Part, RunHeads
+from mltrack.text.counting import plural
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,7 +135,7 @@ class ParquetFile:
         with contextlib.suppress(pa.ArrowException):
             valid = np.asarray(column.is_valid().to_numpy(zero_copy_only=False))
             if not valid.all():
-                self._findings.problem(self.where, f"{int((~valid).sum()):,} rows have no step")
+                self._findings.problem(self.where, f"without a step: {plural(int((~valid).sum()), 'row')}")
             return np.asarray(pc.fill_null(column.cast(pa.int64()), 0)), valid
         raise SourceError(f"{self.where}: the column step has other things than steps")
 
