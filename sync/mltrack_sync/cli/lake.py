@@ -1,4 +1,4 @@
-"""The commands ``mltrack lake status``, ``compact`` and ``vacuum``: the upkeep of lakes."""
+"""The commands ``mltrack lake status``, ``compact``, ``vacuum`` and ``repair``: the upkeep of lakes."""
 
 from __future__ import annotations
 
@@ -138,6 +138,35 @@ def vacuum_files(ctx: click.Context, name: str, older_than: str, dry_run: bool, 
         say(path)
     verb = "would be" if dry_run else "was" if len(removed) == 1 else "were"
     say(f"{plural(len(removed), 'file')} {verb} removed")
+
+
+@lake.command(
+    "repair",
+    short_help="Remove rows that are in a lake twice.",
+    cls=Command,
+    examples=["mltrack lake repair lake --dry-run", "mltrack lake repair lake"],
+)
+@click.argument("name", metavar="LAKE")
+@click.option("--dry-run", is_flag=True, help="Only say how many.")
+@json_option
+@click.pass_context
+def repair_rows(ctx: click.Context, name: str, dry_run: bool, as_json: bool) -> None:
+    """Remove rows that are in a lake twice.
+
+    Two stores that have one new run, and push it at the same moment, may both send its points: "mltrack verify" shows
+    more rows in the lake then. LAKE is the name of a remote, or a URL. Others may push and read meanwhile.
+    """
+    from mltrack_sync.lake.repair import repair
+
+    done = list(repair(_tables(ctx, name), dry_run=dry_run))
+    if as_json:
+        print_json([asdict(each) for each in done])
+        return
+    verb = "would be removed" if dry_run else "removed"
+    for each in done:
+        say(f"{each.table}: {plural(each.rows, 'row')} of {plural(each.runs, 'run')} {verb}")
+    if not done:
+        say("nothing is there twice")
 
 
 commands = [lake]

@@ -27,7 +27,17 @@ from mltrack_sync.lake.staging import stage
 if TYPE_CHECKING:
     from mltrack_sync.lake.tables import LakeTables
 
-__all__ = ["RETENTION_HOURS_MIN", "Compacted", "TableStatus", "compact", "status", "vacuum"]
+__all__ = [
+    "RETENTION_HOURS_MIN",
+    "Compacted",
+    "TableFile",
+    "TableStatus",
+    "compact",
+    "files_in",
+    "read_file",
+    "status",
+    "vacuum",
+]
 
 JOINED_ROWS_MAX = 1 << 22
 """A file that is made of others has so many rows at most: about 300 MB in memory, 40 MB of points on the disk."""
@@ -46,7 +56,9 @@ BLOBS_LONGER_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
+class TableFile:
+    """One file of a table: its path below the table's folder, size in bytes, rows, and partition."""
+
     path: str
     size: int
     rows: int
@@ -87,7 +99,7 @@ def status(tables: LakeTables) -> list[TableStatus]:
         table = tables.load(name)
         if table is None:
             continue
-        files = _files(tables, table)
+        files = files_in(tables, table)
         saved = sum(len(group) - 1 for group in _groups(files))
         found.append(
             TableStatus(
@@ -111,7 +123,7 @@ def compact(tables: LakeTables) -> Iterator[Compacted]:
     """
     for name in TABLES:
         table = tables.load(name)
-        for group in _groups(_files(tables, table)) if table is not None else ():
+        for group in _groups(files_in(tables, table)) if table is not None else ():
             yield _join(tables, name, group)
 
 
@@ -147,7 +159,12 @@ def vacuum(tables: LakeTables, *, older_than_hours: int = RETENTION_HOURS_MIN, d
     return removed + left
 
 
-def _files(tables: LakeTables, table: Any) -> list[_File]:
+def files_in(tables: LakeTables, table: Any) -> list[TableFile]:
+    """The files of a table as it was loaded.
+
+    Raises:
+        RemoteError: the log can't be read.
+    """
     with lake_errors(tables.place.uri):
         actions = pa.table(table.get_add_actions(flatten=True))
     names = [name for name in actions.column_names if name.startswith("partition.")]
@@ -156,19 +173,19 @@ def _files(tables: LakeTables, table: Any) -> list[_File]:
     keys = [tuple(zip(labels, values, strict=True)) for values in zip(*parts, strict=True)]
     paths, sizes, rows = (actions.column(name).to_pylist() for name in ("path", "size_bytes", "num_records"))
     found = zip(paths, sizes, rows, keys or [()] * len(paths), strict=True)
-    return [_File(path, size, count, key) for path, size, count, key in found]
+    return [TableFile(path, size, count, key) for path, size, count, key in found]
 
 
-def _groups(files: list[_File]) -> Iterator[list[_File]]:
+def _groups(files: list[TableFile]) -> Iterator[list[TableFile]]:
     """Small files of one partition that become one file each."""
-    by_partition: dict[tuple[tuple[str, str], ...], list[_File]] = {}
+    by_partition: dict[tuple[tuple[str, str], ...], list[TableFile]] = {}
     for file in files:
         if file.rows < SMALL_ROWS:
             by_partition.setdefault(file.partition, []).append(file)
     for small in by_partition.values():
         if len(small) < FILES_MIN:
             continue
-        group: list[_File] = []
+        group: list[TableFile] = []
         for file in sorted(small, key=lambda each: each.rows):
             if group and sum(each.rows for each in group) + file.rows > JOINED_ROWS_MAX:
                 if len(group) > 1:
@@ -179,16 +196,16 @@ def _groups(files: list[_File]) -> Iterator[list[_File]]:
             yield group
 
 
-def _join(tables: LakeTables, name: str, group: list[_File]) -> Compacted:
+def _join(tables: LakeTables, name: str, group: list[TableFile]) -> Compacted:
     from deltalake.exceptions import CommitFailedError
     from deltalake.transaction import AddAction, RemoveAction
 
     table = tables.load(name)
     assert table is not None
-    held = {file.path for file in _files(tables, table)}
+    held = {file.path for file in files_in(tables, table)}
     if not all(file.path in held for file in group):
         return Compacted(name, len(group), len(group), conflict=True)
-    rows = pa.concat_tables([_read(tables, name, file) for file in group])
+    rows = pa.concat_tables([read_file(tables, name, file) for file in group])
     if name == "points":
         rows = _sorted(rows)  # other tables are sorted when they are written
     partition = dict(group[0].partition)
@@ -220,7 +237,12 @@ def _sorted(rows: pa.Table) -> pa.Table:
     return whole.take(array_column(np.lexsort(keys[::-1]), pa.int64()))
 
 
-def _read(tables: LakeTables, name: str, file: _File) -> pa.Table:
+def read_file(tables: LakeTables, name: str, file: TableFile) -> pa.Table:
+    """All rows of a file of the table with that name.
+
+    Raises:
+        RemoteError: it can't be read.
+    """
     data = tables.files.read(f"{name}/{file.path}")
     assert data is not None
     texts = [each.name for each in TABLES[name].file_schema if pa.types.is_string(each.type)]
