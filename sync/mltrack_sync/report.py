@@ -188,7 +188,8 @@ class Difference:
 class VerifyReport:
     """What was compared, and each thing that is not the same on both sides.
 
-    ``runs``, ``models``, ``model_versions``, ``logged_models`` and ``traces`` count those compared; the others what was
+    ``runs``, ``models``, ``model_versions``, ``logged_models``, ``traces`` and ``evaluation_items`` (evaluation
+    datasets, scorers, label schemas) count those compared; the others what was
     found equal: ``points`` of those read back (0 with ``quick``), ``artifact_bytes`` of those downloaded and hashed,
     ``model_links`` of runs to models they used or made. ``unsupported`` says, a line for each, what the remote does not
     support, so that it was not compared; ``partly_compared`` has the ids of runs with such things. What has no entry in
@@ -215,6 +216,7 @@ class VerifyReport:
     traces: int = 0
     spans: int = 0
     assessments: int = 0
+    evaluation_items: int = 0
     seconds: float = 0.0
     differences: tuple[Difference, ...] = ()
     unsupported: tuple[str, ...] = ()

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["EvaluationDataset", "LabelSchema", "ScorerVersions", "Tables", "read_records", "read_tables"]
 
 FILE = "mlflow.db"
+WRAPPED = "mlflow_wrapped"
+"""The key under which MLflow's table has the outputs of a record."""
 WAIT_S = 10.0
 """How long to wait for a process that writes to the file."""
 
@@ -123,10 +125,15 @@ def read_records(store: Store, dataset_id: str) -> list[dict[str, Any]]:
     )
     with _opened(store.layout.workspace / FILE) as database:
         rows = database.execute(query, (dataset_id,)).fetchall()
-        return [
+        records = [
             {name: json.loads(text) for name, text in zip(columns, row, strict=True) if text not in (None, "null")}
             for row in rows
         ]
+    for record in records:
+        outputs = record.get("outputs")
+        if isinstance(outputs, dict) and outputs.keys() == {WRAPPED}:
+            record["outputs"] = outputs[WRAPPED]
+    return records
 
 
 @contextlib.contextmanager

@@ -121,6 +121,7 @@ def _print(report: VerifyReport) -> None:
         (report.model_versions, "version"),
         (report.logged_models, "logged model"),
         (report.traces, "trace"),
+        (report.evaluation_items, "evaluation item"),
     )
     equal += _counted(compared)
     say(f"{report.remote}: {equal}; {plural(len(report.differences), 'difference')} in {report.seconds:.1f} s")

@@ -14,18 +14,19 @@ class TableEntry:
     """One of these: its id on the remote ("" for those known by name), and its fingerprint as it was sent.
 
     ``sent`` is how many versions of a scorer the remote has, ``version`` what a dataset's changes were counted by there
-    when it was pulled.
+    when it was pulled. ``made``: pushes from here made it there; if it is deleted here, it is deleted there.
     """
 
     remote: str = ""
     fingerprint: str = ""
     sent: int = 0
     version: str = ""
+    made: bool = False
 
     @classmethod
     def of(cls, line: Mapping[str, Any]) -> TableEntry:
         """From a line of the ledger."""
-        return cls(line["remote"], line["print"], line["sent"], line.get("version", ""))
+        return cls(line["remote"], line["print"], line["sent"], line.get("version", ""), line.get("made", False))
 
 
 def table_line(kind: str, key: str, entry: TableEntry) -> dict[str, Any]:
@@ -38,4 +39,5 @@ def table_line(kind: str, key: str, entry: TableEntry) -> dict[str, Any]:
         "print": entry.fingerprint,
         "sent": entry.sent,
         **({"version": entry.version} if entry.version else {}),
+        **({"made": True} if entry.made else {}),
     }

@@ -96,6 +96,10 @@ class TablesClient(ApiClient):
 
         yield from pages(ask, "records", url=self.url, call=call, page_rows=PAGE_ROWS)
 
+    def delete_dataset(self, dataset_id: str) -> None:
+        """Delete a dataset with its records."""
+        self._send_3("DELETE", f"datasets/{in_path(dataset_id)}")
+
     # --- scorers ---
 
     def has_scorers(self, experiment_ids: Sequence[str]) -> bool:
@@ -131,6 +135,10 @@ class TablesClient(ApiClient):
         fields = {"experiment_id": experiment_id, "name": name, "serialized_scorer": serialized}
         self._send_3("POST", "scorers/register", fields, repeatable=False)
 
+    def delete_scorer(self, experiment_id: str, name: str) -> None:
+        """Delete all versions of a scorer."""
+        self._send_3("DELETE", "scorers/delete", {"experiment_id": experiment_id, "name": name})
+
     # --- label schemas ---
 
     def schemas(self, experiment_id: str) -> list[RemoteSchema]:
@@ -152,6 +160,10 @@ class TablesClient(ApiClient):
     def change_schema(self, schema_id: str, fields: Mapping[str, Any]) -> None:
         """Change a label schema: all but its name and type."""
         self._send_3("PATCH", "label-schemas/update", {"schema_id": schema_id, **fields})
+
+    def delete_schema(self, schema_id: str) -> None:
+        """Delete a label schema."""
+        self._send_3("DELETE", "label-schemas/delete", {"schema_id": schema_id})
 
 
 def _dataset(row: Fields) -> RemoteDataset:

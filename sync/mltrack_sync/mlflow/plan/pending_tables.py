@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,31 +14,51 @@ from mltrack_sync.mlflow.api.capabilities import EVALUATION_DATASETS, LABEL_SCHE
 from mltrack_sync.mlflow.plan.kinds import EVALUATION_DATASET, LABEL_SCHEMA, SCORER
 
 if TYPE_CHECKING:
-    from mltrack.mlflow_plugin.tables_reader import EvaluationDataset, LabelSchema, ScorerVersions
+    from mltrack.mlflow_plugin.tables_reader import EvaluationDataset, LabelSchema, ScorerVersions, Tables
     from mltrack.store import Store
     from mltrack_sync.ledger.view import LedgerView
     from mltrack_sync.selection import Selection
 
-__all__ = ["PendingTables", "find_pending_tables", "tables_time"]
+__all__ = ["FEATURES", "DeletedItem", "PendingTables", "deleted_here", "find_pending_tables", "tables_time"]
+
+FEATURES = {EVALUATION_DATASET: EVALUATION_DATASETS, SCORER: SCORERS, LABEL_SCHEMA: LABEL_SCHEMAS}
+"""What a remote must support to have each kind."""
 
 Item = TypeVar("Item", "EvaluationDataset", "LabelSchema", "ScorerVersions")
 
 
 @dataclass(frozen=True, slots=True)
+class DeletedItem:
+    """One that was pushed and is not here any more: its kind, its key, and what the ledger knows."""
+
+    kind: str
+    key: str
+    entry: TableEntry
+
+
+@dataclass(frozen=True, slots=True)
 class PendingTables:
-    """Those that are missing or different on the remote; ``unreadable`` says what is wrong with the file."""
+    """Those that are missing or different on the remote, and those to be deleted there.
+
+    ``unreadable`` says what is wrong with the file.
+    """
 
     datasets: tuple[EvaluationDataset, ...] = ()
     scorers: tuple[ScorerVersions, ...] = ()
     schemas: tuple[LabelSchema, ...] = ()
+    deleted: tuple[DeletedItem, ...] = ()
     unreadable: str = ""
 
     def __len__(self) -> int:
-        return len(self.datasets) + len(self.scorers) + len(self.schemas)
+        return len(self.datasets) + len(self.scorers) + len(self.schemas) + len(self.deleted)
 
     def by_feature(self) -> dict[str, Sequence[object]]:
         """By what a remote must support."""
-        return {EVALUATION_DATASETS: self.datasets, SCORERS: self.scorers, LABEL_SCHEMAS: self.schemas}
+        items = {EVALUATION_DATASETS: self.datasets, SCORERS: self.scorers, LABEL_SCHEMAS: self.schemas}
+        return {
+            feature: [*some, *(each for each in self.deleted if FEATURES[each.kind] == feature)]
+            for feature, some in items.items()
+        }
 
     def without(self, unsupported: frozenset[str]) -> PendingTables:
         """What is left for a remote without these features."""
@@ -47,6 +67,7 @@ class PendingTables:
             datasets=() if EVALUATION_DATASETS in unsupported else self.datasets,
             scorers=() if SCORERS in unsupported else self.scorers,
             schemas=() if LABEL_SCHEMAS in unsupported else self.schemas,
+            deleted=tuple(each for each in self.deleted if FEATURES[each.kind] not in unsupported),
         )
 
 
@@ -80,7 +101,28 @@ def find_pending_tables(store: Store, state: LedgerView, selection: Selection, *
         pending(EVALUATION_DATASET, found.datasets),
         pending(SCORER, [each for each in found.scorers if each.experiment_id in experiments]),
         pending(LABEL_SCHEMA, [each for each in found.schemas if each.experiment_id in experiments]),
+        tuple(
+            each
+            for each in deleted_here(found, state.tables, tables_time(store))
+            if (each.kind, each.key) not in rejected
+        ),
     )
+
+
+def deleted_here(found: Tables, known: Mapping[tuple[str, str], TableEntry], file_time: int) -> tuple[DeletedItem, ...]:
+    """Those that pushes from here made on the remote, and that are not here any more.
+
+    None if there is no file (``file_time`` is 0): a store that lost it, or a copy without it, deletes nothing.
+    """
+    if not file_time:
+        return ()
+    here = {
+        *((EVALUATION_DATASET, each.key) for each in found.datasets),
+        *((SCORER, each.key) for each in found.scorers),
+        *((LABEL_SCHEMA, each.key) for each in found.schemas),
+    }
+    made = (DeletedItem(kind, key, entry) for (kind, key), entry in list(known.items()) if entry.made)
+    return tuple(each for each in made if (each.kind, each.key) not in here)
 
 
 def tables_time(store: Store) -> int:

@@ -2,7 +2,8 @@
 
 MLflow's own code keeps them (``workspace/mlflow.db``), so they come only where MLflow is installed. A dataset is found
 again by the tag that says which one of the server it is, records by their inputs, versions of scorers by their
-content, label schemas by their names. What was changed here stays.
+content, label schemas by their names. What was changed here stays; what was deleted here after pushes from here had
+made it there does not come back.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from mltrack_sync.mlflow.api.capabilities import (
 )
 from mltrack_sync.mlflow.api.tables import RemoteDataset, TablesClient
 from mltrack_sync.mlflow.plan.kinds import EVALUATION_DATASET, LABEL_SCHEMA, SCORER
+from mltrack_sync.mlflow.plan.pending_tables import deleted_here, tables_time
 from mltrack_sync.mlflow.plan.tables import same_content
 
 if TYPE_CHECKING:
@@ -103,6 +105,12 @@ class TablesPull:
         self._session.count(evaluation_items=1)
         return bool(self._session.options.dry_run)
 
+    def _deleted_here(self) -> set[tuple[str, str]]:
+        """What the next push deletes there: by kind the ids of datasets there, and the keys of the others."""
+        found, known = read_tables(self._session.store), self._session.ledger.state.tables
+        deleted = deleted_here(found, known, tables_time(self._session.store))
+        return {(each.kind, each.entry.remote or each.key) for each in deleted}
+
     def _entry(self, kind: str, key: str) -> TableEntry:
         return self._session.ledger.state.tables.get((kind, key)) or TableEntry()
 
@@ -122,9 +130,11 @@ class TablesPull:
     def _pull_datasets(self) -> None:
         if not self._experiment_ids:
             return
+        deleted = self._deleted_here()
         for remote in list(self._client.datasets(self._experiment_ids)):
             self._session.check()
-            self._pull_dataset(remote)
+            if (EVALUATION_DATASET, remote.dataset_id) not in deleted:
+                self._pull_dataset(remote)
 
     def _pull_dataset(self, remote: RemoteDataset) -> None:
         here = {each.dataset_id: each for each in read_tables(self._session.store).datasets}
@@ -165,7 +175,7 @@ class TablesPull:
         return None
 
     def _put_records(self, what: str, dataset_id: str, page: Sequence[Fields]) -> None:
-        records = [{name: row[name] for name in RECORD_FIELDS if row.get(name)} for row in page]
+        records = [{name: row[name] for name in RECORD_FIELDS if row.get(name) not in (None, {})} for row in page]
         if records:
             self._write(what, partial(self._tracking().upsert_dataset_records, dataset_id, records))
 
@@ -173,7 +183,8 @@ class TablesPull:
         """Note that it is here as the server has it; a dataset without changes of its own need not be sent back."""
         now = next(each for each in read_tables(self._session.store).datasets if each.dataset_id == dataset_id)
         fingerprint = now.fingerprint if was_sent else ""
-        entry = TableEntry(remote.dataset_id, fingerprint, 0, remote.version)
+        known = self._entry(EVALUATION_DATASET, dataset_id)
+        entry = replace(known, remote=remote.dataset_id, fingerprint=fingerprint, version=remote.version)
         self._session.ledger.table_sent(EVALUATION_DATASET, dataset_id, entry)
 
     # --- scorers ---
@@ -185,10 +196,11 @@ class TablesPull:
                 self._pull_each(some, self._pull_scorers)
 
     def _pull_scorers(self, remote_id: str) -> None:
-        names = self._client.scorer_names(remote_id)
-        for name in names:
+        deleted, local = self._deleted_here(), self._home(remote_id)
+        for name in self._client.scorer_names(remote_id):
             self._session.check()
-            self._pull_scorer(remote_id, name)
+            if (SCORER, f"{local}/{name}") not in deleted:
+                self._pull_scorer(remote_id, name)
 
     def _pull_scorer(self, remote_id: str, name: str) -> None:
         on_server = self._client.scorer_versions(remote_id, name)
@@ -222,6 +234,7 @@ class TablesPull:
 
     def _pull_schemas(self, remote_id: str) -> None:
         here = {each.key for each in read_tables(self._session.store).schemas}
+        here |= {key for kind, key in self._deleted_here() if kind == LABEL_SCHEMA}
         for remote in self._client.schemas(remote_id):
             if f"{self._home(remote_id)}/{remote.name}" in here or self._is_dry():
                 continue

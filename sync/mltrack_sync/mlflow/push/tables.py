@@ -2,11 +2,12 @@
 
 A dataset carries the tag ``mltrack.dataset_id``, which is looked for before one is created; a scorer's versions are
 compared with those of the remote by their content; a label schema is known by its name. So an answer that was lost
-makes no second one. What is deleted here stays on the remote.
+makes no second one. What is deleted here is deleted on the remote, if pushes from here made it there.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
 from dataclasses import replace
@@ -15,12 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack.environment import DATASET_ID_TAG, ORIGIN_DATASET_TAG
 from mltrack.mlflow_plugin.tables_reader import read_records
+from mltrack.text.printable import printable
+from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.ledger.tables import TableEntry
 from mltrack_sync.mlflow.api.capabilities import EVALUATION_DATASETS, LABEL_SCHEMAS, SCORERS
 from mltrack_sync.mlflow.api.tables import TablesClient
 from mltrack_sync.mlflow.plan.batches import Refusal
 from mltrack_sync.mlflow.plan.kinds import EVALUATION_DATASET, LABEL_SCHEMA, SCORER
 from mltrack_sync.mlflow.plan.origin import ORIGIN_TAGS
+from mltrack_sync.mlflow.plan.pending_tables import FEATURES
 from mltrack_sync.mlflow.plan.tables import same_content
 from mltrack_sync.mlflow.workers import JobRunner
 
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from mltrack.mlflow_plugin.tables_reader import EvaluationDataset, LabelSchema, ScorerVersions
-    from mltrack_sync.mlflow.plan.pending_tables import PendingTables
+    from mltrack_sync.mlflow.plan.pending_tables import DeletedItem, PendingTables
     from mltrack_sync.mlflow.push.run_ids import Identities
     from mltrack_sync.mlflow.push.session import Session
 
@@ -54,6 +58,13 @@ class TablesPush:
         self._push_each(EVALUATION_DATASET, EVALUATION_DATASETS, pending.datasets, self._push_dataset)
         self._push_each(SCORER, SCORERS, pending.scorers, self._push_scorer)
         self._push_each(LABEL_SCHEMA, LABEL_SCHEMAS, pending.schemas, self._push_schema)
+        work = {
+            EVALUATION_DATASET: self._delete_dataset,
+            SCORER: self._delete_scorer,
+            LABEL_SCHEMA: self._delete_schema,
+        }
+        for item in pending.deleted:
+            self._push_each(item.kind, FEATURES[item.kind], [item], work[item.kind])
 
     def _push_each(
         self, kind: str, feature: str, items: Sequence[Any], work: Callable[[Any, TableEntry], None]
@@ -79,8 +90,8 @@ class TablesPush:
         here = self._session.store.workspace.experiments()
         homes = [self._identities.experiment_by_id(each) for each in dataset.experiment_ids if each in here]
         if not entry.remote:
-            remote = self._session.policy.settle(lambda again: self._find_or_make(dataset, homes))
-            entry = TableEntry(remote)
+            remote, made = self._session.policy.settle(lambda again: self._find_or_make(dataset, homes))
+            entry = TableEntry(remote, made=made)
             self._session.ledger.table_sent(EVALUATION_DATASET, dataset.key, entry)
         missing = sorted(set(homes) - set(self._client.dataset_experiments(entry.remote)))
         if missing:
@@ -95,45 +106,77 @@ class TablesPush:
             EVALUATION_DATASET, dataset.key, replace(entry, fingerprint=dataset.fingerprint)
         )
 
-    def _find_or_make(self, dataset: EvaluationDataset, homes: Sequence[str]) -> str:
-        """Its id on the remote: the one that it was pulled from, the one with its tag, or a new one."""
+    def _find_or_make(self, dataset: EvaluationDataset, homes: Sequence[str]) -> tuple[str, bool]:
+        """Its id on the remote: the one that it was pulled from, the one with its tag, or a new one.
+
+        And whether it was made from here.
+        """
         self._session.check()
         origin = self._session.origin.own_id(dataset.tags, ORIGIN_DATASET_TAG)
         mark = dataset.tags.get(DATASET_ID_TAG, dataset.dataset_id)
         for remote in self._client.datasets():
             if remote.dataset_id == origin or remote.tags.get(DATASET_ID_TAG) == mark:
-                return remote.dataset_id
+                return remote.dataset_id, remote.tags.get(DATASET_ID_TAG) == dataset.dataset_id
         tags = {key: value for key, value in dataset.tags.items() if key not in ORIGIN_TAGS}
-        return self._client.create_dataset(dataset.name, homes, {**tags, DATASET_ID_TAG: mark})
+        return self._client.create_dataset(dataset.name, homes, {**tags, DATASET_ID_TAG: mark}), True
+
+    def _delete_dataset(self, item: DeletedItem, entry: TableEntry) -> None:
+        self._session.check()
+        if entry.remote:
+            with _already_gone():
+                self._client.delete_dataset(entry.remote)
+        self._session.ledger.table_sent(item.kind, item.key, TableEntry())
 
     # --- scorers ---
 
     def _push_scorer(self, scorer: ScorerVersions, entry: TableEntry) -> None:
         remote_id = self._identities.experiment_by_id(scorer.experiment_id)
         for number in range(entry.sent, len(scorer.versions)):
-            self._session.policy.settle(partial(self._settle_version, scorer, remote_id, number))
-            entry = replace(entry, sent=number + 1)
+            was_new = self._session.policy.settle(partial(self._settle_version, scorer, remote_id, number))
+            entry = replace(entry, sent=number + 1, made=entry.made or (was_new and number == 0))
             self._session.ledger.table_sent(SCORER, scorer.key, entry)
         sent = max(entry.sent, len(scorer.versions))
-        self._session.ledger.table_sent(SCORER, scorer.key, TableEntry("", scorer.fingerprint, sent))
+        self._session.ledger.table_sent(SCORER, scorer.key, TableEntry("", scorer.fingerprint, sent, made=entry.made))
 
-    def _settle_version(self, scorer: ScorerVersions, remote_id: str, number: int, again: bool) -> None:
-        """Register a version, unless the remote has more of that content than the versions before it account for."""
+    def _settle_version(self, scorer: ScorerVersions, remote_id: str, number: int, again: bool) -> bool:
+        """Register a version, unless the remote has more of that content than the versions before it account for.
+
+        Returns whether the remote had no scorer of that name, or one that an attempt just before has made.
+        """
         self._session.check()
         serialized = scorer.versions[number]
-        held = Counter(map(same_content, self._client.scorer_versions(remote_id, scorer.name)))
+        on_remote = [same_content(each) for each in self._client.scorer_versions(remote_id, scorer.name)]
+        held = Counter(on_remote)
         before = sum(same_content(each) == same_content(serialized) for each in scorer.versions[:number])
         if held[same_content(serialized)] <= before:
             self._client.register_scorer(remote_id, scorer.name, serialized)
+        return not on_remote or (again and on_remote == [same_content(serialized)])
+
+    def _delete_scorer(self, item: DeletedItem, entry: TableEntry) -> None:
+        """Delete it, unless somebody else has added versions there."""
+        self._session.check()
+        home, _, name = item.key.partition("/")
+        remote_id = self._session.ledger.state.experiments[home].remote
+        versions = len(self._client.scorer_versions(remote_id, name))
+        if versions > entry.sent:
+            self._session.problem(
+                f"scorer {printable(name)!r} was deleted here and stays on the server, where it has got versions"
+            )
+        elif versions:
+            with _already_gone():
+                self._client.delete_scorer(remote_id, name)
+        self._session.ledger.table_sent(item.kind, item.key, TableEntry())
 
     # --- label schemas ---
 
     def _push_schema(self, schema: LabelSchema, entry: TableEntry) -> None:
         remote_id = self._identities.experiment_by_id(schema.experiment_id)
-        self._session.policy.settle(lambda again: self._settle_schema(schema, remote_id))
-        self._session.ledger.table_sent(LABEL_SCHEMA, schema.key, TableEntry("", schema.fingerprint))
+        was_new = self._session.policy.settle(partial(self._settle_schema, schema, remote_id))
+        made = entry.made or was_new
+        self._session.ledger.table_sent(LABEL_SCHEMA, schema.key, TableEntry("", schema.fingerprint, made=made))
 
-    def _settle_schema(self, schema: LabelSchema, remote_id: str) -> None:
+    def _settle_schema(self, schema: LabelSchema, remote_id: str, again: bool) -> bool:
+        """Make it what it is here; returns whether it was not there, or only an attempt just before has made it."""
         self._session.check()
         fields = {
             "enable_comment": schema.enable_comment,
@@ -143,8 +186,28 @@ class TablesPush:
         found = [each for each in self._client.schemas(remote_id) if each.name == schema.name]
         if found:
             self._client.change_schema(found[0].schema_id, fields)
-        else:
-            self._client.create_schema(remote_id, {"name": schema.name, "type": schema.kind.upper(), **fields})
+            return again
+        self._client.create_schema(remote_id, {"name": schema.name, "type": schema.kind.upper(), **fields})
+        return True
+
+    def _delete_schema(self, item: DeletedItem, entry: TableEntry) -> None:
+        self._session.check()
+        home, _, name = item.key.partition("/")
+        for each in self._client.schemas(self._session.ledger.state.experiments[home].remote):
+            if each.name == name:
+                with _already_gone():
+                    self._client.delete_schema(each.schema_id)
+        self._session.ledger.table_sent(item.kind, item.key, TableEntry())
+
+
+@contextlib.contextmanager
+def _already_gone() -> Iterator[None]:
+    """What is to be deleted may be gone already."""
+    try:
+        yield
+    except RemoteRefusedError as error:
+        if not error.says_missing:
+            raise
 
 
 def _batches(records: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:

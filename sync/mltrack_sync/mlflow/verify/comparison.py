@@ -18,14 +18,17 @@ from mltrack_sync.http.shapes import WRONG_SHAPE
 from mltrack_sync.ledger.ledger import RunEntry
 from mltrack_sync.mlflow.api.capabilities import DATASETS, LOGGED_MODELS, TRACES, Features, UnsupportedFeatureError
 from mltrack_sync.mlflow.api.readback import ComparedClient
+from mltrack_sync.mlflow.api.tables import TablesClient
 from mltrack_sync.mlflow.plan.history import HistorySetting, find_positions
 from mltrack_sync.mlflow.plan.kinds import LOGGED_MODEL, MODEL, TRACE
+from mltrack_sync.mlflow.plan.pending_tables import FEATURES
 from mltrack_sync.mlflow.verify.findings import Findings
 from mltrack_sync.mlflow.verify.models import LoggedVerify
 from mltrack_sync.mlflow.verify.registry import RegistryVerify
 from mltrack_sync.mlflow.verify.remote_ids import RemoteIds
 from mltrack_sync.mlflow.verify.run_links import LinksVerify
 from mltrack_sync.mlflow.verify.runs import RunVerify
+from mltrack_sync.mlflow.verify.tables import TableItem, TablesVerify, kind_of
 from mltrack_sync.mlflow.verify.traces import INFOS_AT_ONCE, TracesVerify
 from mltrack_sync.report import Difference
 
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from mltrack_sync.mlflow.api.client import MlflowClient
     from mltrack_sync.mlflow.plan.pending import Pending
     from mltrack_sync.mlflow.plan.pending_registry import PendingModel
+    from mltrack_sync.mlflow.plan.pending_tables import PendingTables
     from mltrack_sync.mlflow.verify.histories import Histories
 
 __all__ = ["Comparison", "Found", "Job"]
@@ -116,6 +120,7 @@ class Comparison:
             *(self._registry_jobs(scope, pending) if scope.registry else ()),
             *self._logged_model_jobs(scope, pending),
             *self._trace_jobs(scope, pending),
+            *self._table_jobs(scope.tables, pending.tables),
         ]
 
     def _registry_jobs(self, scope: Pending, pending: Pending) -> Iterator[Job]:
@@ -137,6 +142,16 @@ class Comparison:
         traces, most = scope.traces.traces, INFOS_AT_ONCE if self._quick else 1
         for at in range(0, len(traces), most):
             yield Job("", partial(self._traces, verify, traces[at : at + most]))
+
+    def _table_jobs(self, scope: PendingTables, pending: PendingTables) -> Iterator[Job]:
+        items: list[TableItem] = [*scope.datasets, *scope.scorers, *scope.schemas]
+        late: list[TableItem] = [*pending.datasets, *pending.scorers, *pending.schemas]
+        waiting = {(kind_of(item), item.key) for item in late}
+        verify = TablesVerify(self._store, TablesClient(self._client.transport), self._ids, waiting)
+        for item in items:
+            yield Job("", partial(self._table_item, kind_of(item), item.key, partial(verify.compare, item)))
+        for gone in pending.deleted:
+            yield Job("", partial(self._table_item, gone.kind, gone.key, partial(verify.compare_deleted, gone)))
 
     # --- what the remote does not support ---
 
@@ -260,6 +275,18 @@ class Comparison:
                 found += traces.compare(some)
         except UnsupportedFeatureError:
             self._skip(TRACES, names)
+        return self._result([*found, check])
+
+    def _table_item(self, kind: str, key: str, compare: Callable[[], Findings]) -> Found:
+        check = Findings(subject=f"{kind} {key}", kind=kind, key=key)
+        found: list[Findings] = []
+        if self.stop.is_set():
+            return Found()
+        try:
+            with _troubles(check, kind), self._features.needing(FEATURES[kind]):
+                found.append(compare())
+        except UnsupportedFeatureError:
+            self._skip(FEATURES[kind], [key])
         return self._result([*found, check])
 
     def _result(self, findings: list[Findings]) -> Found:

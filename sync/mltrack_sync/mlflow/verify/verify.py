@@ -51,8 +51,9 @@ def compare(
     """
     scope = Scope(store, options.selection, options.selection.heads(store))
     compared = Pending(tuple(scope.heads)) if options.runs_only else find_pending(scope, LedgerState())
+    pending = Pending() if options.runs_only else find_pending(scope, state)
     report = VerifyReport(remote.name, remote.url, quick=options.quick)
-    if not compared:
+    if not (compared or pending.tables.deleted):
         return report
     with contextlib.ExitStack() as opened:
         policy, jobs = options.policy or RetryPolicy(), options.jobs
@@ -64,7 +65,7 @@ def compare(
         transport.check_connection()
         features, quick = Features(limits.unsupported), options.quick
         comparison = Comparison(store, client, state, histories, features, quick=quick, history=remote.history)
-        work = comparison.jobs(compared, Pending() if options.runs_only else find_pending(scope, state))
+        work = comparison.jobs(compared, pending)
         counts, differences = _sum(_results(comparison, work, jobs), options.on_run)
     fields: dict[str, Any] = dict(counts)
     return replace(

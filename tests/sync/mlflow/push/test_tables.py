@@ -9,13 +9,18 @@ from typing import Any
 import pytest
 from mlflow.genai.label_schemas import InputCategorical, InputPassFail, InputText, LabelSchemaType
 
+from mltrack.mlflow_plugin.tables_reader import Tables
 from mltrack.mlflow_plugin.tracking import TrackingStore
 from mltrack.store import Store
-from mltrack_sync import Remote, push
+from mltrack_sync import Remote, Selection, push
+from mltrack_sync.engine.pull import pull
+from mltrack_sync.engine.verify import verify
 from mltrack_sync.errors import RemoteUnavailableError
 from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.http.transport import Transport
+from mltrack_sync.ledger.tables import TableEntry
 from mltrack_sync.mlflow.api.tables import TablesClient
+from mltrack_sync.mlflow.plan.pending_tables import deleted_here
 from mltrack_sync.mlflow.provider import MlflowWorkspace
 from mltrack_sync.mlflow.push.tables import RECORDS_BYTES_MAX, RECORDS_MAX, _batches
 from mltrack_sync.status import status_of
@@ -25,6 +30,7 @@ from tests.support.proxy import Fault, FaultyProxy, LoseAnswer, Seen
 from tests.support.server import MlflowServer
 from tests.support.syncers import Syncers
 
+OUTPUTS: tuple[Any, ...] = ({"said": "a"}, {"said": 0}, {"said": ["a"]})
 JUDGE = {"name": "short", "builtin_scorer_class": "Safety", "builtin_scorer_pydantic_data": {"name": "short"}}
 
 
@@ -45,8 +51,12 @@ def fill(tracking: TrackingStore, experiment: str) -> str:
     """One of each; returns the experiment's id."""
     home = str(tracking.get_experiment_by_name(experiment).experiment_id)
     dataset = tracking.create_dataset(f"questions of {experiment}", tags={"team": "a"}, experiment_ids=[home])
-    records = [{"inputs": {"q": n}, "expectations": {"a": n * 2}, "tags": {"n": str(n)}} for n in range(3)]
+    records: list[dict[str, Any]] = [
+        {"inputs": {"q": n}, "expectations": {"a": n * 2}, "tags": {"n": str(n)}} for n in range(3)
+    ]
     source = {"source_type": "TRACE", "source_data": {"trace_id": "tr-1"}}
+    for record, outputs in zip(records, OUTPUTS, strict=True):
+        record["outputs"] = outputs
     tracking.upsert_dataset_records(dataset.dataset_id, [*records, {"inputs": {"q": "traced"}, "source": source}])
     for text in ("first", "second", "first"):
         tracking.register_scorer(home, "short", json.dumps({**JUDGE, "description": text}))
@@ -64,10 +74,10 @@ def held(there: TablesClient, server: MlflowServer, experiment: str) -> dict[str
     home = server.experiment_id(experiment)
     datasets = list(there.datasets([home]))
     records = [row for each in datasets for page in there.records(each.dataset_id) for row in page]
-    fields = ("inputs", "expectations", "tags", "source")
+    fields = ("inputs", "outputs", "expectations", "tags", "source")
     return {
         "datasets": [(each.name, each.tags["team"]) for each in datasets],
-        "records": [{name: row[name] for name in fields if row.get(name)} for row in records],
+        "records": [{key: row[key] for key in fields if row.get(key) not in (None, {})} for row in records],
         "scorers": [json.loads(text)["description"] for text in there.scorer_versions(home, "short")],
         "schemas": {each.name: (each.fields["type"], sorted(each.fields["input"])) for each in there.schemas(home)},
     }
@@ -75,7 +85,10 @@ def held(there: TablesClient, server: MlflowServer, experiment: str) -> dict[str
 
 WHOLE = {
     "records": [
-        *({"inputs": {"q": n}, "expectations": {"a": n * 2}, "tags": {"n": str(n)}} for n in range(3)),
+        *(
+            {"inputs": {"q": n}, "outputs": outputs, "expectations": {"a": n * 2}, "tags": {"n": str(n)}}
+            for n, outputs in enumerate(OUTPUTS)
+        ),
         {"inputs": {"q": "traced"}, "source": {"source_type": "TRACE", "source_data": {"trace_id": "tr-1"}}},
     ],
     "scorers": ["first", "second", "first"],
@@ -122,6 +135,52 @@ def test_they_arrive_once_and_follow_changes(
     assert (len(found["records"]), found["scorers"][-1]) == (5, "third")
     (good,) = [each for each in there.schemas(server.experiment_id(experiment)) if each.name == "good"]
     assert good.fields["input"]["categorical"]["options"] == ["yes", "no", "maybe"]
+
+
+@pytest.mark.slow
+def test_what_was_made_from_here_and_is_deleted_is_deleted_on_the_server(
+    store: Store,
+    tracking: TrackingStore,
+    server: MlflowServer,
+    remote: Remote,
+    experiment: str,
+    there: TablesClient,
+) -> None:
+    home = fill(tracking, experiment)
+    push(store, remote)
+    on_server = server.experiment_id(experiment)
+    there.create_schema(on_server, {"name": "theirs", "type": "FEEDBACK", "input": {"text": {}}})
+    mine = Selection(experiments=(experiment,))
+    pull(store, remote, selection=mine)
+    tracking.register_scorer(home, "other", json.dumps({**JUDGE, "name": "other"}))
+    push(store, remote)
+    same = verify(store, remote)
+    assert (same.differences, same.evaluation_items) == ((), 7)
+    (dataset,) = there.datasets([on_server])
+    there.put_records(dataset.dataset_id, [{"inputs": {"q": "added there"}}])
+    there.register_scorer(on_server, "other", json.dumps({**JUDGE, "name": "other", "description": "added there"}))
+    (differs,) = verify(store, remote).differences
+    assert (differs.kind, differs.thing, differs.local) == ("evaluation dataset", "records", "nothing")
+
+    tracking.delete_dataset(tracking.search_datasets(experiment_ids=[home])[0].dataset_id)
+    for scorer in ("short", "other"):
+        tracking.delete_scorer(home, scorer)
+    for schema in ("good", "theirs"):
+        tracking.delete_label_schema(tracking.get_label_schema_by_name(home, schema).schema_id)
+    assert status_of(store, remote).pending_evaluation_items == 4
+    waits = verify(store, remote).differences
+    assert sorted(each.kind for each in waits) == ["evaluation dataset", "label schema", "scorer", "scorer"]
+    assert all(each.remote == "present (waits to be pushed)" for each in waits)
+    assert (
+        pull(store, remote, selection=mine).evaluation_items == 1
+    )  # theirs; what waits to be deleted does not come back
+    report = push(store, remote)
+    assert report.evaluation_items == 4
+    assert [words for words in report.problems if "stays on the server" in words] != []
+    found = held(there, server, experiment)
+    assert (found["datasets"], found["scorers"], sorted(found["schemas"])) == ([], [], ["answer", "passed", "theirs"])
+    assert len(there.scorer_versions(on_server, "other")) == 2
+    assert push(store, remote).requests == 0
 
 
 @pytest.mark.slow
@@ -209,3 +268,10 @@ def test_a_request_has_so_many_records_and_bytes_at_most_or_one_long_record() ->
     assert [len(batch) for batch in _batches([small] * (RECORDS_MAX + 1))] == [RECORDS_MAX, 1]
     assert [len(batch) for batch in _batches([small, long, long, small])] == [2, 2]
     assert list(_batches([])) == []
+
+
+def test_a_store_without_the_file_deletes_nothing() -> None:
+    known = {("scorer", "0/short"): TableEntry("", "print", 1, made=True)}
+    assert [each.key for each in deleted_here(Tables(), known, 1)] == ["0/short"]
+    assert deleted_here(Tables(), known, 0) == ()
+    assert deleted_here(Tables(), {("scorer", "0/short"): TableEntry("", "print", 1)}, 1) == ()
