@@ -63,6 +63,28 @@ with mltrack.start_run(run_name="search") as parent:
 """
 
 
+IN_WORKERS = """
+import ray.train
+from ray.train import RunConfig, ScalingConfig
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+def train(config):
+    with setup_mltrack(config, parent_run_id=config.pop("parent"), run_name="worker") as run:
+        for step in range(5):
+            run.log_metric("inside", step, step=step)
+            mltrack.log_metric("active", step, step=step) if ray.train.get_context().get_world_rank() == 0 else None
+            ray.train.report({"loss": 1.0})
+
+with mltrack.start_run(run_name="search") as parent:
+    DataParallelTrainer(
+        train,
+        train_loop_config={"x": 1, "net": {"depth": 4}, "parent": parent.run_id},
+        scaling_config=ScalingConfig(num_workers=2, resources_per_worker={"CPU": 0.5}),
+        run_config=RunConfig(name="third", storage_path=where),
+    ).fit()
+"""
+
+
 def recorded(folder: Path, script: str) -> list[StoredRun]:
     """The runs that a script records."""
     if find_spec("ray") is None:
@@ -116,6 +138,17 @@ def test_setup_in_a_trial_makes_a_run_that_ends_with_the_trial(tmp_path: Path) -
     assert any(run.summaries["inside"].count < 6 for x, run in found.items() if x != "0"), "some were stopped early"
     assert {run.tags["mlflow.parentRunId"] for run in found.values()} == {runs_named(runs, "search")}
     assert all(run.tags["ray.trial_id"] and run.info.live is not True for run in found.values())
+
+
+def test_setup_in_workers_of_ray_train_makes_one_run_in_the_store_of_the_driver(tmp_path: Path) -> None:
+    runs = recorded(tmp_path, IN_WORKERS)
+    assert sorted(run.info.run_name for run in runs) == ["search", "worker"]
+    (worker,) = (run for run in runs if run.info.run_name == "worker")
+    assert worker.info.status == "FINISHED"
+    assert worker.params == {"x": "1", "net/depth": "4"}
+    assert worker.tags["mlflow.parentRunId"] == runs_named(runs, "search")
+    for key in ("inside", "active"):
+        assert worker.metrics(key).column("step").to_pylist() == [0, 1, 2, 3, 4]
 
 
 def runs_named(runs: list[StoredRun], name: str) -> str:

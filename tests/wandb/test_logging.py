@@ -241,6 +241,55 @@ def test_a_run_is_resumed_by_its_id_with_its_config_and_after_its_last_step(stor
     assert points(store) == {"a": [(4, 1), (5, 2)]}
 
 
+def test_a_run_is_rewound_to_a_step_and_goes_on_after_it(store: Store) -> None:
+    with wandb.init(project="p", id="one", config={"lr": 0.1}) as run:
+        for step in range(6):
+            run.log({"a": step})
+    with wandb.init(project="p", resume_from="one?_step=2", config={"lr": 0.2}) as run:
+        assert (run.id, run.step, run.resumed, run.forked, run.config.lr) == ("one", 3, True, False, 0.2)
+        run.log({"a": 30})
+    assert points(store) == {"a": [(0, 0), (1, 1), (2, 2), (3, 30)]}
+
+
+def test_a_run_branches_off_another_ones_history(store: Store) -> None:
+    with wandb.init(project="p", id="one", config={"lr": 0.1}, tags=["x"]) as first:
+        for step in range(6):
+            first.log({"a": step})
+    with wandb.init(project="p", id="two", fork_from="one?_step=2", name="branch") as run:
+        assert (run.id, run.name, run.step, run.resumed, run.forked) == ("two", "branch", 3, False, True)
+        assert run.config.lr == 0.1
+        run.log({"a": 30})
+    assert first.mltrack_run is not None and run.mltrack_run is not None
+    found = {each.run_id: each for each in store.runs()}
+    assert len(found) == 2
+    branch = found[run.mltrack_run.run_id]
+    assert branch.metrics("a").column("value").to_pylist() == [0, 1, 2, 30]
+    assert branch.tags["mltrack.forkedFrom"] == first.mltrack_run.run_id
+    assert found[first.mltrack_run.run_id].summaries["a"].count == 6
+    with wandb.init(project="p", id="one", resume="must") as again:  # not the branch
+        assert again.mltrack_run is not None
+        assert again.mltrack_run.run_id == first.mltrack_run.run_id
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"resume_from": "one"}, "names no step of a run"),
+        ({"resume_from": "one?loss=3"}, "names no step of a run"),
+        ({"resume_from": "one?_step=3", "resume": "must"}, "exclude each other"),
+        ({"resume_from": "one?_step=3", "fork_from": "one?_step=3"}, "exclude each other"),
+        ({"resume_from": "one?_step=3", "id": "two"}, "is not the run of resume_from"),
+        ({"fork_from": "one?_step=3", "id": "one"}, "is the run of fork_from itself"),
+        ({"fork_from": "one?_step=3", "resume": True}, "exclude each other"),
+        ({"fork_from": "none?_step=3"}, "no run 'none' in 'p'"),
+    ],
+)
+def test_where_a_run_goes_on_must_be_clear(store: Store, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(wandb.UsageError, match=words):
+        wandb.init(project="p", **options)
+    assert list(store.runs()) == []
+
+
 def test_resume_must_and_never_are_kept(store: Store) -> None:
     with pytest.raises(wandb.UsageError):
         wandb.init(project="p", id="one", resume="must")

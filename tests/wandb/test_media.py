@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import wave
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 
 import mltrack.wandb as wandb
@@ -66,9 +68,48 @@ def test_files_and_figures_are_images(tmp_path: Path) -> None:
         wandb.Image("https://host/a.png")
 
 
-def test_boxes_and_masks_are_refused_with_what_to_do() -> None:
-    with pytest.raises(UnsupportedError, match="draw boxes and masks"):
-        wandb.Image(np.zeros((2, 2), np.uint8), boxes={"predictions": {}})
+def test_boxes_and_masks_are_kept_next_to_the_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLTRACK_STORE", str(tmp_path / "store"))
+    box = {"position": {"minX": np.float32(0.5), "maxX": 1.0, "minY": 0, "maxY": 1}, "class_id": np.int64(1)}
+    mask = np.array([[0, 1], [1, 0]])
+    with wandb.init(project="p") as run:
+        image = wandb.Image(
+            np.zeros((2, 2), np.uint8),
+            boxes={"predictions": {"box_data": [box], "class_labels": {1: "cat"}}},
+            masks={"truth": {"mask_data": mask, "class_labels": {1: "cat"}}},
+            classes=wandb.Classes([{"id": 1, "name": "cat"}]),
+        )
+        run.log({"val/scene": image}, step=3)
+        about = run.summary["val/scene"]
+    assert run.mltrack_run is not None
+    stored = run.mltrack_run.stored()
+    files = {artifact.path: artifact for artifact in stored.artifacts}
+    kept = json.loads(stored.artifact_path(about["overlays"]).read_text())
+    assert about["overlays"].startswith("media/metadata/images/val/scene_3_")
+    assert kept["boxes"]["predictions"]["box_data"][0] == {
+        "position": {"minX": 0.5, "maxX": 1.0, "minY": 0, "maxY": 1},
+        "class_id": 1,
+    }
+    assert kept["classes"] == [{"id": 1, "name": "cat"}]
+    assert next(path for path, file in files.items() if file.sha256 == kept["image_sha256"]).startswith("images/")
+    masked = PIL.Image.open(stored.artifact_path(kept["masks"]["truth"]["path"]))
+    assert np.asarray(masked).tolist() == mask.tolist()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"boxes": {"predictions": {}}},
+        {"masks": {"truth": {}}},
+        {"masks": {"truth": {"mask_data": np.zeros((2, 2))}}},
+        {"masks": {"truth": {"mask_data": np.full((2, 2), 256)}}},
+        {"masks": {"truth": {"mask_data": np.zeros((2, 2, 3), int)}}},
+        {"classes": [{"id": 1}]},
+    ],
+)
+def test_what_is_not_boxes_or_masks_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(wandb.UsageError):
+        wandb.Image(np.zeros((2, 2), np.uint8), **options)
 
 
 def test_histograms_count_what_is_finite() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.metadata
 import re
 import subprocess
 import sys
@@ -11,7 +13,8 @@ import pytest
 
 import mltrack
 import mltrack.wandb as wandb
-from mltrack.wandb.errors import UnsupportedError
+from mltrack.wandb.errors import UnsupportedError, UnsupportedImportError
+from mltrack.wandb.install import CHILDREN
 from mltrack.wandb.refused import MODULES, NAMES
 from tests.support import ROOT
 
@@ -24,10 +27,23 @@ def test_a_name_that_is_not_here_says_what_to_use(name: str) -> None:
     assert caught.value.hint
 
 
-@pytest.mark.parametrize("options", [{"sync_tensorboard": True}, {"fork_from": "a?_step=1"}, {"monitor_gym": True}])
+@pytest.mark.parametrize("options", [{"sync_tensorboard": True}, {"monitor_gym": True}])
 def test_arguments_of_init_that_are_not_here_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UnsupportedError):
         wandb.init(project="p", **options)
+
+
+@pytest.mark.parametrize("name", ["keras", "xgboost", "integration.lightgbm", "sdk.internal", "data_types.other"])
+def test_a_module_that_is_not_here_says_what_to_use_under_its_name_here(name: str) -> None:
+    with pytest.raises(UnsupportedImportError, match=rf"mltrack\.wandb has no module wandb\.{re.escape(name)}"):
+        importlib.import_module(f"mltrack.wandb.{name}")
+    assert importlib.import_module("mltrack.wandb.sdk.wandb_run").Run is wandb.Run
+    assert importlib.import_module("mltrack.wandb.data_types").Table is wandb.Table
+
+
+def test_libraries_find_a_version_of_wandb_that_this_stands_for() -> None:
+    [found] = importlib.metadata.distributions(name="wandb", path=[str(CHILDREN)])
+    assert found.version == wandb.__version__
 
 
 def test_a_run_has_no_silent_methods() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ray.tune.logger import LoggerCallback
 from ray.tune.result import DEBUG_METRICS, TIMESTEPS_TOTAL, TRAINING_ITERATION
@@ -148,13 +148,13 @@ def setup_mltrack(
     Raises:
         StoreError: the store can't be written.
     """
-    trial_id, trial_name, is_first = _place()
+    trial_id, trial_name, is_first, started_in = _place()
     if rank_zero_only and not is_first:
         return cast("Run", _IgnoredRun())
     if store is not None:
         set_store(store)
-    elif (started_in := os.environ.get("TUNE_ORIG_WORKING_DIR")) and not is_store_set():
-        set_store(find_store(start=Path(started_in)))  # the working folder is the trial's
+    elif started_in and not is_store_set():
+        set_store(find_store(start=Path(started_in)))  # the working folder is the trial's, or the training's
     texts = {key: str(value) for key, value in (tags or {}).items()}
     if trial_id is not None:
         texts = {TRIAL_TAG: trial_id, TRIAL_NAME_TAG: str(trial_name)} | texts
@@ -183,19 +183,30 @@ def _new_run(experiment_name: str | None, tags: dict[str, str], parent_id: str |
     return create_run(layout, experiment, tags | ({PARENT_TAG: parent_id} if parent_id else {}))
 
 
-def _place() -> tuple[str | None, str | None, bool]:
-    """The trial's id and name, if this is one, and whether this is the worker of rank 0."""
+class _Place(NamedTuple):
+    """The trial's id and name, if this is one; whether this is the worker of rank 0; where Ray was started."""
+
+    trial_id: str | None
+    trial_name: str | None
+    is_first: bool
+    started_in: str | None
+
+
+def _place() -> _Place:
     import ray.train
     import ray.tune
     from ray.tune.trainable.trainable_fn_utils import _in_tune_session
 
+    started_in = os.environ.get("TUNE_ORIG_WORKING_DIR")
     if _in_tune_session():
         context = ray.tune.get_context()
-        return context.get_trial_id(), context.get_trial_name(), True
+        return _Place(context.get_trial_id(), context.get_trial_name(), True, started_in)
     try:
-        return None, None, ray.train.get_context().get_world_rank() in (0, None)
+        rank = ray.train.get_context().get_world_rank()
     except RuntimeError:  # neither
-        return None, None, True
+        return _Place(None, None, True, started_in)
+    # Ray Train changes the working folder without a word; that of Ray's processes was where it was started
+    return _Place(None, None, rank in (0, None), started_in or (None if rank is None else os.environ.get("PWD")))
 
 
 def _end_with_thread(run: Run) -> None:

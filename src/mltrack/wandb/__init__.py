@@ -14,7 +14,9 @@ from mltrack.wandb import current as _current
 from mltrack.wandb import errors, plot
 from mltrack.wandb.artifact_type import Artifact
 from mltrack.wandb.errors import AuthenticationError, CommError, Error, UnsupportedError, UsageError
+from mltrack.wandb.image_overlays import Classes
 from mltrack.wandb.media_types import Audio, Histogram, Html, Image, Molecule, Object3D, Plotly, Video
+from mltrack.wandb.modules import Finder as _Finder
 from mltrack.wandb.notices import inform as _inform
 from mltrack.wandb.plot import plot_table
 from mltrack.wandb.refused import refuse as _refuse
@@ -29,6 +31,7 @@ __all__ = [
     "Artifact",
     "Audio",
     "AuthenticationError",
+    "Classes",
     "CommError",
     "Config",
     "Error",
@@ -207,3 +210,4 @@ def _forget_replaced() -> None:
 
 
 _current.listeners.append(_forget_replaced)
+sys.meta_path.append(_Finder(__name__))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
 import wave
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,15 +15,15 @@ from mltrack.values.arrays import on_host
 from mltrack.values.rich import Histogram as StoredHistogram
 from mltrack.values.rich import Image as StoredImage
 from mltrack.wandb.errors import UnsupportedError, UsageError
+from mltrack.wandb.image_overlays import overlays_of
+from mltrack.wandb.media_file import MediaFile
 from mltrack.wandb.notices import say_once
-from mltrack.wandb.refused import NAMES
 
 __all__ = [
     "Audio",
     "Histogram",
     "Html",
     "Image",
-    "MediaFile",
     "Medium",
     "Molecule",
     "Object3D",
@@ -35,8 +33,6 @@ __all__ = [
 ]
 
 BINS_MAX = 512
-ID_DIGITS = 20
-"""So many digits of a file's SHA-256 are in its name."""
 
 
 class Histogram:
@@ -100,22 +96,22 @@ class Image:
             mode: PIL's mode, else by the number of channels.
             caption: kept in wandb-summary.json.
             grouping: has no effect.
-            classes, boxes, masks: not here.
+            classes: names of classes, for boxes and masks: wandb.Classes, or dicts with ``id`` and ``name``.
+            boxes: by name, as ``{"box_data": [...], "class_labels": {...}}``; kept in a JSON file.
+            masks: by name, as ``{"mask_data": array, "class_labels": {...}}``; kept as PNG files.
             file_type: images are stored as PNG.
             normalize: whether floats from 0 to 1 are scaled.
 
         Raises:
-            UnsupportedError: boxes, masks or classes are given.
-            UsageError: it is not an image.
+            UsageError: it is not an image, or these are not boxes or masks.
             MissingPackageError: Pillow is not installed.
         """
-        if boxes or masks or classes:
-            raise UnsupportedError("mltrack.wandb's Image has no boxes, masks and classes", hint=NAMES["Classes"])
         if grouping is not None:
             say_once("Image(grouping=) has no effect here")
         need("PIL", "wandb.Image")
         self.caption = caption
         self.image = _as_pil(data_or_path, mode, normalize)
+        self.overlays = overlays_of(boxes, masks, classes)
 
     def stored(self) -> StoredImage:
         """As the run keeps it."""
@@ -169,22 +165,6 @@ def _pixels_as_pil(data: Any, mode: str | None, normalize: bool) -> Any:
     with np.errstate(invalid="ignore"):
         pixels = pixels.astype(np.uint8)
     return PIL.Image.fromarray(pixels).convert(mode or {1: "L", 3: "RGB", 4: "RGBA"}[channels])
-
-
-@dataclass(frozen=True, slots=True)
-class MediaFile:
-    """A file of a medium: its folder below ``media/``, content, suffix, and what the summary says of it."""
-
-    kind: str
-    data: bytes
-    suffix: str
-    about: dict[str, Any]
-
-    def path(self, key: str, step: int) -> str:
-        """Its path in the run, as wandb names it."""
-        safe = key.replace("\\", "/").strip("/")
-        digest = hashlib.sha256(self.data).hexdigest()[:ID_DIGITS]
-        return f"media/{self.kind}/{safe}_{step}_{digest}{self.suffix}"
 
 
 class Medium:

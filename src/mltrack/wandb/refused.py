@@ -8,7 +8,7 @@ __all__ = ["MODULES", "NAMES", "refuse", "refuse_module"]
 
 _SWEEPS = "use Optuna with mltrack.integrations.optuna, or a loop of mltrack run; see docs/examples/sweep.md"
 _READ = "read runs with mltrack.Store.open(): search_runs, run, sql"
-_MASKS = "draw boxes and masks into the pixels, or log them as a wandb.Table"
+_BOXES = "give dicts to wandb.Image(boxes=, masks=)"
 _SERVER = "it talks to wandb's server; nothing here does"
 
 NAMES = {
@@ -24,9 +24,8 @@ NAMES = {
     "Graph": "log the model's text with run.log, or its files as a wandb.Artifact",
     "JoinedTable": "join the tables before they are logged",
     "EvalTable": "use wandb.Table",
-    "Classes": _MASKS,
-    "BoundingBoxes2D": _MASKS,
-    "ImageMask": _MASKS,
+    "BoundingBoxes2D": _BOXES,
+    "ImageMask": _BOXES,
     "box3d": "log the scene's file with wandb.Object3D(path)",
     "Bokeh": "save the page and log it with wandb.Html(path)",
     "ArtifactTTL": "runs are kept until mltrack rm --purge or mltrack gc removes them",

@@ -17,7 +17,8 @@ from mltrack.values.rich import Image as StoredImage
 from mltrack.values.rich import Table as StoredTable
 from mltrack.values.rich import Text
 from mltrack.wandb.errors import UsageError
-from mltrack.wandb.media_types import Histogram, Image, MediaFile, Medium, figure_medium
+from mltrack.wandb.media_file import MediaFile
+from mltrack.wandb.media_types import Histogram, Image, Medium, figure_medium
 from mltrack.wandb.metric_definitions import Aggregates, Definitions
 from mltrack.wandb.notices import say_once
 from mltrack.wandb.plain_values import LIST_LENGTH_MAX, as_array, is_array, json_text, leaves, number_of, plain
@@ -206,7 +207,8 @@ class Rows:
             self._note(path, {**file.about, "path": file.path(join_key(path), step)})
             return []
         if isinstance(value, Histogram | Image | Table):
-            self._note(path, value.about())
+            more = self._store_overlays(value, join_key(path), step) if isinstance(value, Image) else {}
+            self._note(path, {**value.about(), **more})
             return [value.stored(self._keep_cell) if isinstance(value, Table) else value.stored()]
         if isinstance(value, StoredHistogram | StoredTable | Text):
             return [value]
@@ -216,10 +218,16 @@ class Rows:
         self._note(path, found)
         return [Text(found if isinstance(found, str) else json_text(found))]
 
+    def _store_overlays(self, image: Image, key: str, step: int) -> dict[str, Any]:
+        if image.overlays is None:
+            return {}
+        return image.overlays.store(image.png(), key, step, self._keep_file)
+
     def _keep_cell(self, value: Image | Medium) -> dict[str, Any]:
         """Store a medium in a table's cell."""
         if isinstance(value, Image):
-            file = MediaFile("images", value.png(), ".png", value.about())
+            more = self._store_overlays(value, "table", self.step)
+            file = MediaFile("images", value.png(), ".png", {**value.about(), **more})
         else:
             file = value.file()
         path = file.path("table", self.step)

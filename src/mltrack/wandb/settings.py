@@ -16,11 +16,13 @@ MODES = ("online", "offline", "disabled", "shared", "dryrun", "run")
 
 _FIELDS = (
     "entity",
+    "fork_from",
     "mode",
     "project",
     "quiet",
     "reinit",
     "resume",
+    "resume_from",
     "run_group",
     "run_id",
     "run_job_type",
@@ -34,10 +36,12 @@ _OLD_NAMES = {"_disable_stats": "x_disable_stats"}
 
 _VARIABLES = {
     "WANDB_ENTITY": "entity",
+    "WANDB_FORK_FROM": "fork_from",
     "WANDB_MODE": "mode",
     "WANDB_PROJECT": "project",
     "WANDB_QUIET": "quiet",
     "WANDB_RESUME": "resume",
+    "WANDB_RESUME_FROM": "resume_from",
     "WANDB_RUN_GROUP": "run_group",
     "WANDB_RUN_ID": "run_id",
     "WANDB_JOB_TYPE": "run_job_type",
@@ -57,11 +61,13 @@ class Settings:
     """
 
     entity: str | None
+    fork_from: str | None
     mode: str | None
     project: str | None
     quiet: bool | None
     reinit: Any
     resume: Any
+    resume_from: str | None
     run_group: str | None
     run_id: str | None
     run_job_type: str | None

@@ -13,10 +13,11 @@ from mltrack.environment import MLTRACK_SYSTEM_METRICS, NOTE_TAG, ORIGIN_RUN_TAG
 from mltrack.importers.wandb.names import GROUP_TAG, JOB_TYPE_TAG, TAGS_TAG, tags_text
 from mltrack.recording.announcements import is_quiet
 from mltrack.recording.current_store import chosen_experiment, current_layout, workspace_of
-from mltrack.recording.fluent import start_run
+from mltrack.recording.fluent import fork_run, start_run
 from mltrack.storage.runs.step_counters import next_step
 from mltrack.store import Store
 from mltrack.wandb import current
+from mltrack.wandb.branching import Moment, fork_point, rewind_point
 from mltrack.wandb.discarding import DiscardingRun
 from mltrack.wandb.errors import UnsupportedError, UsageError
 from mltrack.wandb.notices import inform, say_once, silence
@@ -87,8 +88,9 @@ def init(
         reinit: what becomes of a run that goes on: "return_previous" (the default) returns it, "finish_previous" or
             True ends it, "create_new" leaves it.
         resume: "allow" goes on with the run of that id if there is one, "must" demands it, "never" forbids it.
-        resume_from: not here.
-        fork_from: not here.
+        resume_from: "RUN_ID?_step=N": goes on with that run after step N; what it logged with a greater step no longer
+            counts.
+        fork_from: "RUN_ID?_step=N": a new run that begins with that run's history up to step N.
         save_code: has no effect; ``mltrack run`` keeps the source.
         tensorboard: not here.
         sync_tensorboard: not here.
@@ -101,7 +103,7 @@ def init(
         UnsupportedError: what is not here.
         StoreError: the store can't be written.
     """
-    _refuse(resume_from, fork_from, tensorboard or sync_tensorboard, monitor_gym)
+    _refuse(tensorboard or sync_tensorboard, monitor_gym)
     given = {
         "entity": entity,
         "project": project,
@@ -114,6 +116,8 @@ def init(
         "mode": mode,
         "reinit": reinit,
         "resume": resume,
+        "resume_from": resume_from,
+        "fork_from": fork_from,
     }
     no_effect = {"dir": dir, "save_code": save_code, "force": force, **others}
     for key, value in no_effect.items():
@@ -128,15 +132,12 @@ def init(
         return previous
     run = _disabled(chosen) if chosen.is_disabled else _start(chosen)
     current.replace(run)
-    run.config.update({**default_config(), **values}, allow_val_change=allow_val_change or run.resumed)
+    run.config.update({**default_config(), **values}, allow_val_change=allow_val_change or run.continues)
     return run
 
 
-def _refuse(resume_from: Any, fork_from: Any, tensorboard: Any, monitor_gym: Any) -> None:
-    fork = "rewind or fork the run with mltrack, then wandb.init(id=..., resume='must')"
+def _refuse(tensorboard: Any, monitor_gym: Any) -> None:
     refused = (
-        ("init(resume_from=)", resume_from, fork),
-        ("init(fork_from=)", fork_from, fork),
         (
             "init(sync_tensorboard=)",
             tensorboard,
@@ -183,31 +184,57 @@ def _start(settings: Settings) -> Run:
     experiment = workspace.get_or_create(settings.project) if settings.project else chosen_experiment(layout, None)
     if experiment.experiment_id == "0" and not settings.project:
         experiment = workspace.get_or_create(DEFAULT_PROJECT)
+    rewound, branch = rewind_point(settings), fork_point(settings)
+    held = _held(settings, rewound or branch, experiment.name)
+    run_id = rewound.run_id if rewound else settings.run_id or generate_id()
+    named: dict[str, Any] = {"run_name": settings.run_name, "nested": True, "tags": _tags(settings, run_id)}
+    if branch is not None:
+        started = fork_run(str(held), branch.step, log_system_metrics=_measured(settings), **named)
+    else:
+        started = start_run(
+            run_id=held,
+            experiment_id=experiment.experiment_id,
+            log_system_metrics=_measured(settings),
+            rewind_to=rewound.step if rewound else None,
+            **named,
+        )
+    info = started.info
+    config = _config_of(started.stored().params) if held or info.experiment_id != experiment.experiment_id else {}
+    moment = rewound or branch
+    first = moment.step + 1 if moment else next_step(started.folder) if config or held else 0
+    if started.after_end is None and not is_quiet():  # else mltrack itself has said so
+        inform(f"run {info.run_id[:8]} {started.name}, in {layout.root}")
+    return Run(
+        started,
+        settings,
+        run_id=run_id,
+        project=info.experiment_name,
+        first_step=first,
+        config=config,
+        forked=branch is not None,
+    )
+
+
+def _held(settings: Settings, moment: Moment | None, project: str) -> str | None:
+    """The run of the store that goes on, or that a new one branches off; None: a new one begins.
+
+    Raises:
+        UsageError: there is none, or one, where that is not wanted.
+    """
+    if moment is not None:
+        held = _find(moment.run_id, project)
+        if held is None:
+            raise UsageError(f"no run {moment.run_id!r} in {project!r}", hint="give its wandb id, and its project")
+        return held
     resume = "allow" if settings.resume is True else settings.resume or None
     if resume is not None and resume not in _RESUME:
         raise UsageError(f"resume={resume!r} is not known", hint=f"one of {', '.join(_RESUME)}")
-    held = _find(settings.run_id, experiment.name) if resume else None
+    held = _find(settings.run_id, project) if resume else None
     if resume == "must" and held is None:
-        raise UsageError(
-            f"no run {settings.run_id!r} to resume in {experiment.name!r}", hint='resume="allow" starts one'
-        )
+        raise UsageError(f"no run {settings.run_id!r} to resume in {project!r}", hint='resume="allow" starts one')
     if resume == "never" and held is not None:
-        raise UsageError(f"run {settings.run_id!r} exists in {experiment.name!r}", hint="give another id")
-    run_id = settings.run_id or generate_id()
-    started = start_run(
-        run_id=held,
-        experiment_id=experiment.experiment_id,
-        run_name=settings.run_name,
-        nested=True,
-        tags=_tags(settings, run_id),
-        log_system_metrics=_measured(settings),
-    )
-    info = started.info
-    config = _config_of(started.stored().params) if held or info.experiment_id != experiment.experiment_id else {}
-    first = next_step(started.folder) if config or held else 0
-    if started.after_end is None and not is_quiet():  # else mltrack itself has said so
-        inform(f"run {info.run_id[:8]} {started.name}, in {layout.root}")
-    return Run(started, settings, run_id=run_id, project=info.experiment_name, first_step=first, config=config)
+        raise UsageError(f"run {settings.run_id!r} exists in {project!r}", hint="give another id")
+    return held
 
 
 def _measured(settings: Settings) -> bool | None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from mltrack.recording.run import Run as StoredRun
     from mltrack.wandb.artifact_type import Artifact
-    from mltrack.wandb.media_types import MediaFile
+    from mltrack.wandb.media_file import MediaFile
     from mltrack.wandb.settings import Settings
 
 __all__ = ["AlertLevel", "Run"]
@@ -58,6 +58,7 @@ class Run:
         project: str,
         first_step: int = 0,
         config: Mapping[str, Any] | None = None,
+        forked: bool = False,
     ) -> None:
         """Use ``wandb.init``.
 
@@ -67,13 +68,16 @@ class Run:
             run_id: wandb's id of it.
             project: the name of its experiment.
             first_step: of its first row.
-            config: what a resumed run has.
+            config: what a resumed or forked run has.
+            forked: it began with another run's history.
         """
         stored = None if isinstance(run, DiscardingRun) else run
         self.mltrack_run = stored
         self._run: Any = run
         self._settings = settings
-        self.id, self._project, self.resumed = run_id, project, first_step > 0
+        self.id, self._project, self.forked = run_id, project, forked
+        self.continues = first_step > 0
+        self.resumed = self.continues and not forked
         self._first_step, self._started = first_step, time.time()
         self._tags = tuple(settings.run_tags or ())
         self._definitions = Definitions()
