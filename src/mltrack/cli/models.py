@@ -24,7 +24,7 @@ PROMPT_TAG = "mlflow.prompt.is_prompt"
 
 @click.group("models", short_help="List, register and promote models.")
 def models() -> None:
-    """List registered models, register versions, and move aliases such as ``champion``."""
+    """List registered models, register versions, and move aliases such as champion."""
 
 
 @models.command(

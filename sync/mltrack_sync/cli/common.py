@@ -89,12 +89,13 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """--run, --experiment and --filter, as sync has them."""
+    filtering = "Only runs that match (MLflow's grammar)."
+    named = "Only this run (id, first digits, or name); may be repeated."
+    one_experiment = "Only runs of this one; may be repeated."
     for option in (
-        click.option("--filter", "filter_string", default="", metavar="EXPR", help="Only runs that meet a filter."),
-        click.option(
-            "--experiment", "experiments", multiple=True, metavar="NAME", help="Only runs of this experiment."
-        ),
-        click.option("--run", "runs", multiple=True, metavar="RUN", help="Only this run (id, first digits, or name)."),
+        click.option("-f", "--filter", "filter_string", default="", metavar="EXPR", help=filtering),
+        click.option("-e", "--experiment", "experiments", multiple=True, metavar="NAME", help=one_experiment),
+        click.option("-r", "--run", "runs", multiple=True, metavar="RUN", help=named),
     ):
         command = option(command)
     return command

@@ -12,7 +12,7 @@ import click
 from mltrack.errors import UsageError
 from mltrack.text.counting import plural
 from mltrack.text.figures import with_times
-from mltrack.text.printing import Column, console, is_terminal, note, print_json, print_table, say, say_fields, styled
+from mltrack.text.printing import Column, console, is_terminal, note, print_json, print_table, say, styled
 from mltrack.text.redaction import hide
 from mltrack_sync.cli.common import Command, json_option, open_store, print_rejected
 from mltrack_sync.report import json_fields
@@ -369,8 +369,14 @@ def _list_trusted(trust: Trust, as_json: bool) -> None:
     found = trust.all()
     if as_json:
         print_json([_without_secrets(asdict(one)) for one in found])
-    for one in () if as_json else found:
-        say_fields(one.remote, one.url, one.store, hide(one.token_command or one.token_file))
+        return
+    if not found:
+        note("no remote of a store of others is trusted")
+        return
+    rows = [(one.remote, one.url, one.store, hide(one.token_command or one.token_file)) for one in found]
+    print_table(
+        [Column("name", style="cyan"), *(Column(name, wrap=True) for name in ("url", "store", "token from"))], rows
+    )
 
 
 def _without_secrets(fields: dict[str, Any]) -> dict[str, Any]:
