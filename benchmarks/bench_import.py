@@ -4,10 +4,11 @@
 
 Next to each: a reader that only reads the same points into memory and writes nothing: MLflow's own client, metric by
 metric, where it still reads the format, and pandas; TensorBoard's EventAccumulator and its loader of events; wandb's
-own class of records; sqlite3 and json for trackio's rows; pyarrow. Promise: at least 300,000 points a second from text,
-event files, wandb's files, rows of JSON and databases, 150,000 from SwanLab's logs, a record for each number, a million
-from columns (CSV, Parquet), in no more than 400 MB however many points there are. A rate in points a second of
-processor time does not depend on what else the machine does; the promise is about this one.
+own class of records; sqlite3 and json for rows of JSON; rocksdict; pyarrow. Promise: at least 300,000 points a second
+from text, event files, wandb's files, rows of JSON and databases, 150,000 where each number is a record (SwanLab,
+ClearML, aim; Comet: 100,000), a million from columns (CSV, Parquet), in no more than 400 MB however many points there
+are. A rate in points a second of processor time does not depend on what else the machine does; the promise is about
+this one.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import statistics
 import struct
 import sys
 import time
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -42,6 +44,9 @@ RATE_MIN = {
     "exports": 1_000_000,
     "dvclive": 300_000,
     "swanlog": 150_000,
+    "comet": 100_000,
+    "clearml": 150_000,
+    ".aim": 150_000,
 }
 READERS = {
     "metrics.csv": ("pandas",),
@@ -52,6 +57,9 @@ READERS = {
     "exports": ("parquet",),
     "dvclive": ("pandas",),
     "swanlog": ("swanlab",),
+    "comet": ("messages",),
+    "clearml": ("json-lines",),
+    ".aim": ("rocksdb",),
 }
 MEMORY_MB_MAX = 400
 
@@ -299,6 +307,82 @@ def write_dvclive(folder: Path, points: int) -> None:
             (metrics / f"metric{metric}.tsv").write_text("step\tmetric\n" + "".join(lines))
 
 
+def write_comet(folder: Path, points: int) -> None:
+    """Comet's archives: a message of JSON for each number."""
+    import numpy as np
+
+    (folder / "comet").mkdir()
+    values = np.random.default_rng(0).normal(size=(RUNS, points // RUNS // METRICS, METRICS))
+    for number, steps in enumerate(values):
+        head = {"offline_id": f"{number:032x}", "project_name": "bench", "start_time": START, "stop_time": START + 1}
+        with zipfile.ZipFile(folder / "comet" / f"{number:032x}.zip", "w", zipfile.ZIP_DEFLATED) as packed:
+            packed.writestr("experiment.json", json.dumps(head))
+            with packed.open("messages.json", "w", force_zip64=True) as file:
+                for step, cells in enumerate(steps.tolist()):
+                    for metric, value in enumerate(cells):
+                        said = {"epoch": None, "metricName": f"metric{metric}", "metricValue": value, "step": step}
+                        payload = {"local_timestamp": START + step, "message_id": step, "metric": said}
+                        line = json.dumps({"payload": payload, "type": "metric_msg"}, separators=(",", ":"))
+                        file.write(line.encode() + b"\n")
+
+
+def write_clearml(folder: Path, points: int) -> None:
+    """ClearML's sessions: lists of events in JSON, with some hundred events in a line."""
+    import numpy as np
+
+    values = np.random.default_rng(0).normal(size=(RUNS, points // RUNS // METRICS, METRICS))
+    for number, steps in enumerate(values):
+        task = f"offline-{number:032x}"
+        session = folder / "clearml" / task
+        session.mkdir(parents=True)
+        (session / "task.json").write_text(json.dumps({"id": task, "name": "bench", "project_name": "bench"}))
+        event = {"type": "training_stats_scalar", "task": task, "metric": "loss", "method": "get"}
+        with (session / "metrics.jsonl").open("w") as file:
+            for first in range(0, len(steps), 50):
+                rows = enumerate(steps[first : first + 50].tolist(), first)
+                events = [
+                    {"timestamp": START + step, **event, "iter": step, "variant": f"metric{metric}", "value": value}
+                    for step, cells in rows
+                    for metric, value in enumerate(cells)
+                ]
+                file.write(json.dumps(events) + "\n")
+
+
+def write_aim(folder: Path, points: int) -> None:
+    """aim's repository: for each number its value, step, time and epoch, by the hash of the step."""
+    import numpy as np
+    from rocksdict import Options, Rdict, WriteBatch
+
+    from mltrack.importers.aim.encoding import encode_path
+
+    random = np.random.default_rng(0)
+    count = points // RUNS // METRICS
+    places = [struct.pack(">Q", place) for place in random.choice(1 << 63, count).tolist()]
+    steps, times = (struct.pack(f"<{count}{kind}", *range(count)) for kind in ("q", "d"))
+    for number in range(RUNS):
+        run = f"{number:024x}"
+        for part in ("meta", "seqs"):
+            (folder / ".aim" / part / "chunks" / run).mkdir(parents=True)
+        meta = Rdict(str(folder / ".aim" / "meta" / "chunks" / run), options=Options(raw_mode=True))
+        seqs = Rdict(str(folder / ".aim" / "seqs" / "chunks" / run), options=Options(raw_mode=True))
+        meta[encode_path("meta", "chunks", run, "end_time")] = b"\3" + struct.pack("<d", START / 1000)
+        for metric in range(METRICS):
+            name = f"metric{metric}"
+            meta[encode_path("meta", "chunks", run, "traces", 1, name, "version")] = b"\2" + struct.pack("<q", 2)
+            values = random.normal(size=count).tobytes()
+            columns = {"epoch": None, "step": (b"\2", steps), "time": (b"\3", times), "val": (b"\3", values)}
+            batch = WriteBatch(raw_mode=True)
+            for column, content in columns.items():
+                prefix = encode_path("seqs", "v2", "chunks", run, 1, name, column) + b"\xfe"
+                for at, place in enumerate(places):
+                    value = b"\0" if content is None else content[0] + content[1][at * 8 : at * 8 + 8]
+                    batch[prefix + place + b"\xfe"] = value
+            seqs.write(batch)
+        for database in (meta, seqs):
+            database.flush()
+            database.close()
+
+
 def imported(source: str, store: str) -> None:
     """Print seconds, seconds of processor time and MB of an import; then seconds of a second one and of comparing."""
     from mltrack.importers.compare import compare_source
@@ -423,6 +507,35 @@ def read_by_swanlab(source: str) -> None:
     print(count, time.process_time() - cpu, peak_memory() / 1e6)
 
 
+def read_by_messages(source: str) -> None:
+    """The same of Python's ZIP files and JSON."""
+    cpu, count = time.process_time(), 0
+    for path in sorted(Path(source).glob("*.zip")):
+        with zipfile.ZipFile(path) as packed, packed.open("messages.json") as file:
+            count += sum("metric" in json.loads(line)["payload"] for line in file)
+    print(count, time.process_time() - cpu, peak_memory() / 1e6)
+
+
+def read_by_json_lines(source: str) -> None:
+    """The same of Python's JSON."""
+    cpu, count = time.process_time(), 0
+    for path in sorted(Path(source).rglob("metrics.jsonl")):
+        with path.open() as file:
+            count += sum(len(json.loads(line)) for line in file)
+    print(count, time.process_time() - cpu, peak_memory() / 1e6)
+
+
+def read_by_rocksdb(source: str) -> None:
+    """The same of the library that reads RocksDB: all keys and values, four of them for a point."""
+    from rocksdict import AccessType, Options, Rdict
+
+    cpu, count = time.process_time(), 0
+    for path in sorted(Path(source, "seqs", "chunks").iterdir()):
+        database = Rdict(str(path), options=Options(raw_mode=True), access_type=AccessType.read_only())
+        count += sum(1 for _ in database.items())
+    print(count // 4, time.process_time() - cpu, peak_memory() / 1e6)
+
+
 def main() -> int:
     """Measure and print; 1 where a promise is not kept."""
     parts: dict[str, Callable[..., None]] = {
@@ -435,6 +548,9 @@ def main() -> int:
         "swanlab": read_by_swanlab,
         "json": read_by_json,
         "parquet": read_by_parquet,
+        "messages": read_by_messages,
+        "json-lines": read_by_json_lines,
+        "rocksdb": read_by_rocksdb,
     }
     if len(sys.argv) > 1 and sys.argv[1] in parts:
         parts[sys.argv[1]](*sys.argv[2:])
@@ -455,6 +571,9 @@ def main() -> int:
         "exports": write_exports,
         "dvclive": write_dvclive,
         "swanlog": write_swanlog,
+        "comet": write_comet,
+        "clearml": write_clearml,
+        ".aim": write_aim,
     }
     with fresh_folder() as folder:
         chosen = {name: write for name, write in writers.items() if options.only in (None, name)}

@@ -10,8 +10,6 @@ __all__ = ["number_of", "params_of", "parse_json", "text_of"]
 
 _WORDS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 DEPTH_MAX = 20
-_SURROGATES = (b"\\ud", b"\\uD", b"\xed")
-"""How JSON may have a part of a surrogate pair, which no text can have."""
 
 
 def parse_json(text: bytes) -> Any:
@@ -21,7 +19,7 @@ def parse_json(text: bytes) -> Any:
         ValueError, RecursionError: it is not JSON.
     """
     found = json.loads(text)
-    if any(sign in text for sign in _SURROGATES):
+    if b"\\ud" in text or b"\\uD" in text or b"\xed" in text:  # how JSON may have a part of a surrogate pair
         return json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
     return found
 

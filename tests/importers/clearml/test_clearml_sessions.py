@@ -117,6 +117,15 @@ def test_artifacts_that_are_elsewhere_are_counted_and_never_read(tmp_path: Path)
     assert findings.omissions == ("5 artifacts that are not in the session",)
 
 
+def test_a_session_where_clearml_writes_it_ends_with_its_archive(tmp_path: Path) -> None:
+    session = folder_of(unpack(tmp_path))
+    assert runs_of(session)[0]["second"].status == "FINISHED"  # it was moved
+    change_task(session, offline_folder=str(session.resolve()))
+    assert runs_of(session)[0]["second"].status == "KILLED"
+    session.with_name(f"{session.name}.zip").write_bytes(b"")
+    assert runs_of(session)[0]["second"].status == "FINISHED"
+
+
 def test_a_zip_file_and_a_folder_of_one_session_are_one_run(tmp_path: Path) -> None:
     source = unpack(tmp_path)
     shutil.make_archive(str(folder_of(source)), "zip", folder_of(source))

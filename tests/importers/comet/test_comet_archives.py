@@ -130,6 +130,22 @@ def test_an_archive_that_goes_on_with_an_experiment_adds_to_its_run(tmp_path: Pa
     assert compare_source(store, source).same
 
 
+def test_an_exception_that_ended_the_program_makes_the_run_failed(tmp_path: Path) -> None:
+    path = archive_of(unpack(tmp_path), SECOND)
+    with zipfile.ZipFile(path) as packed:
+        members = {name: packed.read(name) for name in packed.namelist()}
+    head = json.loads(members["experiment.json"])
+    texts = {
+        "Unexpected error detected in the user script: ValueError('broken')": ("FAILED", "ValueError('broken')"),
+        "Unexpected error while logging figure": ("FINISHED", None),
+    }
+    for text, expected in texts.items():
+        said = {**head, "customer_error_reported": True, "customer_error_message": text}
+        write_archive(path, {**members, "experiment.json": json.dumps(said).encode()})
+        [run] = runs_of(path)[0].values()
+        assert (run.status, run.tags.get("comet.error")) == expected
+
+
 def test_one_archive_is_a_source(tmp_path: Path) -> None:
     runs, _ = runs_of(archive_of(unpack(tmp_path), SECOND))
     assert list(runs) == [SECOND]

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mltrack.importers.clearml.clearml_run import ClearmlRun, read_task
 from mltrack.importers.source import BaseSource, SourceError, SourceFile, SourceRun
@@ -64,6 +64,7 @@ class ClearmlSource(BaseSource):
             where=run.where,
             name=str(task.get("name") or task["id"]),
             experiment=str(task.get("project_name") or "clearml"),
+            status="KILLED" if _is_open(path, task) else "FINISHED",
             start_time=run.start or written,
             end_time=run.end or written,
             guessed_times=not run.start,
@@ -92,3 +93,9 @@ class ClearmlSource(BaseSource):
             if text:
                 data = text.encode("utf-8", "replace")
                 yield SourceFile(name, len(data), partial(io.BytesIO, data))
+
+
+def _is_open(path: Path, task: dict[str, Any]) -> bool:
+    """Whether a session lies where ClearML wrote it and has no archive, which ClearML makes when it closes a task."""
+    is_own = path.is_dir() and str(path.resolve()) == task.get("offline_folder")
+    return is_own and not path.with_name(f"{path.name}.zip").exists()

@@ -217,6 +217,7 @@ def _add_metric(rows: LoggedRows, payload: dict[str, Any], last_step: int) -> in
         step = last_step
     elif not is_step(step):
         raise ValueError(f"{step!r:.60} is not a step")
-    name, factor = metric_name(str(metric["metricName"]), payload.get("context"))
+    context = payload.get("context")
+    name, factor = metric_name(str(metric["metricName"]), context if isinstance(context, str) else None)
     rows.add(step, ns_of_ms(payload.get("local_timestamp")), {name: value * factor})
     return int(step)

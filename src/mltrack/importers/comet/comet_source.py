@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CometSource"]
 
+PROGRAM_ERROR = "Unexpected error detected in the user script: "
 CONSOLE = "output.log"
 
 
@@ -61,17 +62,19 @@ class CometSource(BaseSource):
 
     def _run(self, run: CometRun) -> SourceRun:
         heads = [archive.head for archive in run.archives]
+        error = _error_of(heads[-1])
         run_id = str(heads[0].get("offline_id") or run.archives[0].path.stem)
         return SourceRun(
             source_id=run_id,
             where=run.where,
             name=run.name or run_id[:8],
             experiment=next((str(head["project_name"]) for head in heads if head.get("project_name")), "comet"),
+            status="FAILED" if error else "FINISHED",
             start_time=ns_of_ms(heads[0].get("start_time")),
             end_time=max(ns_of_ms(head.get("stop_time")) for head in heads) or None,
             user=run.user,
             params=run.params,
-            tags={**run.tags, **_workspace(heads)},
+            tags={**run.tags, **_workspace(heads), **({"comet.error": error} if error else {})},
             points=run.points,
             values=run.values,
             files=partial(self._files, run),
@@ -115,3 +118,9 @@ def _order(archive: Archive) -> tuple[int, str]:
 def _workspace(heads: list[dict[str, Any]]) -> dict[str, str]:
     found = next((str(head["workspace"]) for head in heads if head.get("workspace")), "")
     return {"comet.workspace": found} if found else {}
+
+
+def _error_of(head: dict[str, Any]) -> str:
+    """The exception that ended the program, as Comet notes it; what Comet itself could not log is noted there, too."""
+    text = str(head.get("customer_error_message") or "")
+    return text.removeprefix(PROGRAM_ERROR) if text.startswith(PROGRAM_ERROR) else ""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -22,7 +24,8 @@ _SYSTEM = {
 _GPU = re.compile(r"sys\.gpu\.(\d+)\.gpu_utilization")
 
 
-def metric_name(key: str, context: object = None) -> tuple[str, float]:
+@lru_cache(maxsize=1 << 12)
+def metric_name(key: str, context: Hashable = None) -> tuple[str, float]:
     """The name of a metric, and by what its values are multiplied: MLflow's names where both measure the same."""
     if key in _SYSTEM:
         name, factor = _SYSTEM[key]
