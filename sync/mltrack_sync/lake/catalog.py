@@ -98,6 +98,7 @@ class LakeCatalog:
     con: duckdb.DuckDBPyConnection = field(init=False)
     scan: LakeScan = field(init=False)
     _filled: set[str] = field(default_factory=set)
+    _runs: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.scan = LakeScan(self.tables)
@@ -116,17 +117,37 @@ class LakeCatalog:
         wanted = dict.fromkeys(each for name in names for each in _NEEDS.get(name, (name,)))
         for name in wanted:
             if name not in self._filled:
-                source, select = _FILLED[name]
-                self.con.register("source", self._rows(source))
-                self.con.execute(f"INSERT INTO base.{name} SELECT * FROM ({select}) ORDER BY 1, 2")
-                self.con.unregister("source")
+                if self._runs:
+                    self.con.execute(f"DELETE FROM base.{name}")
+                self._insert(name, None)
                 self._filled.add(name)
 
-    def _rows(self, source: str) -> pa.Table:
+    def fill_run(self, run_id: str) -> None:
+        """Fill the tables that a search may need with what belongs to one run, which is in ``runs``.
+
+        Raises:
+            RemoteError: the lake can't be read.
+        """
+        self.fill(["runs"])
+        if run_id not in self._runs:
+            for name in SEARCHED:
+                if name not in self._filled:
+                    self._insert(name, run_id)
+            self._runs.add(run_id)
+
+    def _insert(self, name: str, run_id: str | None) -> None:
+        source, select = _FILLED[name]
+        self.con.register("source", self._rows(source, run_id))
+        self.con.execute(f"INSERT INTO base.{name} SELECT * FROM ({select}) ORDER BY 1, 2")
+        self.con.unregister("source")
+
+    def _rows(self, source: str, run_id: str | None) -> pa.Table:
         if source == "events":
             return alert_rows(self.scan)
-        columns = _columns(source)
-        return summary_rows(self.scan, columns) if source == "metric_summaries" else self.scan.rows(source, columns)
+        columns, run_ids = _columns(source), None if run_id is None else [run_id]
+        if source == "metric_summaries":
+            return summary_rows(self.scan, columns, run_ids)
+        return self.scan.rows(source, columns, None if run_ids is None else {"run_id": run_ids})
 
     def fill_for(self, query: str) -> None:
         """Fill the tables whose names are in a query.

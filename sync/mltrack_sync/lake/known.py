@@ -18,21 +18,25 @@ from mltrack_sync.lake.scan import LakeScan
 from mltrack_sync.ledger.ledger import RunEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from mltrack.store import Store
     from mltrack_sync.lake.fact_rows import Row
     from mltrack_sync.lake.tables import LakeTables
 
-__all__ = ["KnownRuns", "find_known_runs", "last_numbers", "positions_in"]
+__all__ = ["KnownRuns", "also_sent", "find_known_runs", "last_numbers", "positions_in"]
 
 
 @dataclass(frozen=True, slots=True)
 class KnownRuns:
-    """What was found, by run: positions and files; and the row that this store wrote last, without its revision."""
+    """What was found, by run: positions and files; and the row that this store wrote last, without its revision.
+
+    ``version`` is that of the table of runs that was looked at; -1 where there was none.
+    """
 
     entries: dict[str, RunEntry] = field(default_factory=dict)
     rows: dict[str, Row] = field(default_factory=dict)
+    version: int = -1
 
     def lines(self, run_id: str, entry: RunEntry) -> list[dict[str, Any]]:
         """The ledger's lines that say so of a run; ``entry`` is what the ledger says now."""
@@ -80,8 +84,10 @@ def find_known_runs(
     scan = LakeScan(tables)
     latest = _latest_rows(scan, store_id, run_ids)
     ids = list(run_ids) if everything and scan.table("points") is not None else sorted(latest)
+    runs = scan.table("runs")
+    version = -1 if runs is None else runs.version()
     if not ids:
-        return KnownRuns()
+        return KnownRuns(version=version)
     entries: dict[str, RunEntry] = {run_id: RunEntry() for run_id in latest}
     for run_id, writer, end in positions_in(scan, "events", ids, None):
         entries.setdefault(run_id, RunEntry()).events[writer] = end
@@ -91,7 +97,18 @@ def find_known_runs(
     for run_id, path, sha256 in _files(scan, ids):
         if run_id in entries:
             entries[run_id].artifacts[path] = sha256
-    return KnownRuns(entries, {run_id: row for run_id, row in latest.items() if row})
+    return KnownRuns(entries, {run_id: row for run_id, row in latest.items() if row}, version)
+
+
+def also_sent(tables: LakeTables, store_id: str, run_ids: Collection[str]) -> list[str]:
+    """Those of these runs that another store sent, too.
+
+    Raises:
+        RemoteError: the lake can't be read.
+    """
+    rows = LakeScan(tables).rows("runs", ["run_id", "store_id"], {"run_id": run_ids})
+    pairs = zip(rows.column("run_id").to_pylist(), rows.column("store_id").to_pylist(), strict=True)
+    return sorted({run_id for run_id, sender in pairs if sender != store_id})
 
 
 def _latest_rows(scan: LakeScan, store_id: str, run_ids: Iterable[str]) -> dict[str, Row]:

@@ -164,12 +164,12 @@ class Lake:
             RemoteError: the lake can't be read.
         """
         from mltrack.catalog.search import RunQuery, find_runs
-        from mltrack_sync.lake.catalog import SEARCHED
 
         with self._lock:
             catalog = self._open()
-            catalog.fill(SEARCHED)
+            catalog.fill(["runs"])
             found = self._ids(catalog, run_id)
+            catalog.fill_run(found)
             query = RunQuery.parse(filter_string=f"attributes.run_id = '{found}'", run_view_type="ALL")
             (record,) = find_runs(catalog.con, query, self.place.uri)
             return LakeRun(self, _placed(record))

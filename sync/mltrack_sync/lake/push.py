@@ -11,7 +11,7 @@ from mltrack_sync.errors import RemoteUnavailableError
 from mltrack_sync.lake.batches import Batches
 from mltrack_sync.lake.blobs import Blobs
 from mltrack_sync.lake.gathering import Gathering
-from mltrack_sync.lake.known import KnownRuns, find_known_runs, last_numbers
+from mltrack_sync.lake.known import KnownRuns, also_sent, find_known_runs, last_numbers
 from mltrack_sync.lake.named import named_contents
 from mltrack_sync.lake.notes import NoteFile
 from mltrack_sync.lake.other_rows import OtherRows
@@ -60,7 +60,9 @@ class _Push:
         self._note = note
         self._counts: dict[str, Any] = Counter()
         self._problems: list[str] = []
-        self._sent_runs: set[str] = set()
+        self._new_runs: set[str] = set()
+        self._sent_twice: list[str] = []
+        self._runs_version = -1
         self._blobs = Blobs(
             tables.files,
             named=lambda: named_contents(LakeScan(tables)),
@@ -78,6 +80,7 @@ class _Push:
             self._open(known=not is_new)
             is_lost = self._batches.resume()
             known = self._take_known(everything=is_new or is_lost)
+            self._runs_version = known.version
             self._send_runs(known)
             self._send_others(units)
             self._commit()
@@ -141,6 +144,7 @@ class _Push:
         self._counts.update(sent.counts)
         self._counts["runs"] += 1
         self._counts["created"] += is_created
+        self._new_runs |= {run_id} if is_created else set()
         if self._gathering.is_full:
             self._commit()
 
@@ -184,6 +188,15 @@ class _Push:
         self._counts["requests"] += len({file.table for file in staged})
         self._work.options.progress.advanced(points=gathering.points, body=size)
         gathering.clear()
+        self._look_for_others()
+
+    def _look_for_others(self) -> None:
+        """See whether another store sent new runs of this batch while it was made."""
+        version = self._tables.versions.get("runs", -1)
+        if self._new_runs and version > self._runs_version + 1:
+            self._sent_twice += also_sent(self._tables, self._store_id, self._new_runs)
+        self._runs_version = max(version, self._runs_version)
+        self._new_runs.clear()
 
     def _report(self) -> PushReport:
         work = self._work
@@ -193,9 +206,16 @@ class _Push:
             work.remote.url,
             problems=tuple(self._problems),
             rejected=rejected,
-            notes=_notes(self._tables.collisions),
+            notes=(*_notes(self._tables.collisions), *_twice(self._sent_twice)),
             **self._counts,
         )
+
+
+def _twice(run_ids: list[str]) -> tuple[str, ...]:
+    if not run_ids:
+        return ()
+    words = f"run {run_ids[0]}" if len(run_ids) == 1 else f"{len(run_ids):,} runs, as {run_ids[0]},"
+    return (f"another store sent {words} at the same moment: mltrack lake repair leaves what is there twice once",)
 
 
 def _notes(collisions: int) -> tuple[str, ...]:

@@ -67,6 +67,7 @@ class LakeTables:
         place: Where it is.
         files: Its files.
         collisions: How many commits of others came between the snapshot of one of ours and it.
+        versions: By table the version of the last commit of ours.
         sleep: Waits before another attempt.
     """
 
@@ -74,6 +75,7 @@ class LakeTables:
     files: LakeFiles
     sleep: Callable[[float], None] = time.sleep
     collisions: int = 0
+    versions: dict[str, int] = field(default_factory=dict)
     _known: set[str] = field(default_factory=set)
 
     # --- the lake itself ---
@@ -213,6 +215,7 @@ class LakeTables:
                 table = self.created(batch.table)
             if self.last_number(table, store_id, batch.table) >= batch.number:
                 self._check_ours(table, store_id, batch, nonce)
+                self.versions[batch.table] = table.version()
                 return
             before = table.version()
             try:
@@ -275,6 +278,7 @@ class LakeTables:
         while (entry := self.files.read(f"{name}/{_entry(version)}")) is not None and nonce.encode() not in entry:
             version += 1
         self.collisions += 0 if entry is None else version - first
+        self.versions[name] = version
         self._sync_log(name, range(first, version + 1))
 
     def _sync_log(self, name: str, versions: range) -> None:

@@ -146,6 +146,16 @@ def test_the_points_of_a_run_are_those_of_the_store(pushed: tuple[Store, Remote]
         mltrack.Lake(remote.url + "-none")
 
 
+def test_a_run_is_the_same_before_and_after_a_search(pushed: tuple[Store, Remote]) -> None:
+    store, remote = pushed
+    with mltrack.Lake(remote.url) as lake:
+        before = [contents(lake.run(name).data) for name in ("run 1", "run 2", "run 1")]
+        found = {run.info.run_name: contents(run.data) for run in lake.search_runs()}
+        assert before == [found[name] for name in ("run 1", "run 2", "run 1")]
+        assert contents(lake.run("run 2").data) == found["run 2"]
+        assert len(lake.sql("SELECT * FROM params")) == len(store.sql("SELECT * FROM params"))
+
+
 def test_sql_on_the_command_line(pushed: tuple[Store, Remote], cli: Cli) -> None:
     store, remote = pushed
     query = "SELECT count(*) AS n FROM metrics"

@@ -41,7 +41,7 @@ def test_a_run_that_two_stores_sent_at_once_is_repaired(tmp_path: Path, cli: Cli
         run.log({"weights": mltrack.Histogram([1.0, 2.0])}, step=1)
         run.log_series("loss", [float(step) for step in range(100)])
         run.log_series("system/cpu", [1.0] * 10)
-    with mltrack.start_run(run_name="only in one"):
+    with mltrack.start_run(run_name="short"):
         mltrack.log_metric("loss", 1.0)
     mltrack.set_store(None)
     one, two = Store.open(tmp_path / "one"), Store.create(tmp_path / "two")
@@ -58,9 +58,10 @@ def test_a_run_that_two_stores_sent_at_once_is_repaired(tmp_path: Path, cli: Cli
 
     kind.fs = AtTheNote(push_the_other)
     try:
-        push(one, first)
+        report = push(one, first)
     finally:
         kind.fs = good
+    assert "another store sent 2 runs" in report.notes[-1]
     points = tmp_path / "lake" / "points"
     assert DeltaTable(str(points)).to_pyarrow_table().num_rows == 2 * 111
     assert not verify(one, first).same
