@@ -41,6 +41,20 @@ SILENCE_MAX_S = 120.0
 """After so long without a frame, not even a ping, the other side counts as gone."""
 
 
+_AWAITED = {
+    "units": "to look through its store",
+    "tokens": "to look through its store",
+    "lacking": "to look through its store",
+    "snapshots": "to read its files",
+    "needs": "to compare its files",
+    "pieces": "to send files",
+    "runs": "to send files",
+    "apply": "to write what was sent",
+    "add": "to write what was sent",
+}
+"""What the answer to a request is waited for as."""
+
+
 class Channel:
     """One connection after its hello. ``on_request`` gets the streams that the other side opens; a client has none.
 
@@ -50,6 +64,7 @@ class Channel:
         on_request: Is called by the reading thread with each stream that the other side opens, and its first frame.
         close_write: Closes what is written to; no write is under way then, and none follows.
         on_end: Is called when the connection has ended, for whatever reason; what still writes must fail then.
+        where: What the other side is called where it is said what is waited for; "" says nothing.
     """
 
     def __init__(
@@ -60,6 +75,7 @@ class Channel:
         on_request: Callable[[Stream, Frame], None] | None = None,
         close_write: Callable[[], None] = lambda: None,
         on_end: Callable[[], None] = lambda: None,
+        where: str = "",
     ) -> None:
         self.fault: ConnectionLostError | TransferError | None = None
         """Why the connection is gone; None while it is not."""
@@ -68,6 +84,7 @@ class Channel:
         self._on_request = on_request
         self._close_write = close_write
         self._on_end = on_end
+        self._where = where
         self._write_lock = threading.Lock()
         self._lock = threading.Lock()
         self._open_lock = threading.Lock()
@@ -140,7 +157,8 @@ class Channel:
         with self._open_lock:  # requests go in the order of their numbers
             with self._lock:
                 self._opened += 1
-                stream = self._streams[self._opened] = Stream(self, self._opened)
+                words = f"{self._where} {_AWAITED.get(str(head.get('op')), 'to answer')}" if self._where else ""
+                stream = self._streams[self._opened] = Stream(self, self._opened, waits_for=words)
             self._request(stream, head)
         return stream
 

@@ -186,7 +186,9 @@ class Session:
                 raise ConnectionLostError(str(error), hint=error.hint) from error
             raise
         self._info, self._protocol = info, protocol
-        self._channel = Channel(wire.reader, wire.write_fd, close_write=wire.close_write, on_end=wire.close)
+        self._channel = Channel(
+            wire.reader, wire.write_fd, close_write=wire.close_write, on_end=wire.close, where=self.where
+        )
         self._channel.start()
 
     def _hang_up(self) -> None:

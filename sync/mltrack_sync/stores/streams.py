@@ -6,16 +6,22 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
+from mltrack_sync.http.under_way import UNDER_WAY, RequestsUnderWay
 from mltrack_sync.stores.frames import DATA_BYTES_MAX, HEAD_BYTES_MAX, Frame, FrameKind, encode_frame
 from mltrack_sync.stores.transfer import TransferError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mltrack_sync.stores.frames import ConnectionLostError
 
 __all__ = ["WINDOW_BYTES", "Cancelled", "Stream"]
 
 WINDOW_BYTES = 4 << 20
 """How much of one stream may be under way or wait to be taken."""
+
+MOVING_S = 10.0
+"""A message of a stream that has begun may take so long without a word: over a slow line its bytes do."""
 
 _FRAME_BYTES_MAX = HEAD_BYTES_MAX + DATA_BYTES_MAX
 _GATHERED_BYTES = 256 << 10
@@ -44,8 +50,21 @@ class Cancelled(Exception):
 class Stream:
     """One request and what is sent in both directions for it. One thread sends, one receives; they may be the same."""
 
-    def __init__(self, connection: Connection, number: int) -> None:
+    def __init__(
+        self, connection: Connection, number: int, *, waits_for: str = "", under_way: RequestsUnderWay = UNDER_WAY
+    ) -> None:
+        """A stream of a connection.
+
+        Args:
+            connection: The connection.
+            number: Its number there.
+            waits_for: What is waited for while nothing comes, in words that follow "waiting for"; "" says nothing.
+            under_way: Is given these words.
+        """
         self.number = number
+        self._waits_for = waits_for
+        self._under_way = under_way
+        self._has_begun = False
         self._connection = connection
         self._ready = threading.Condition()
         self._queue: deque[Frame] = deque()
@@ -83,7 +102,7 @@ class Stream:
         if self._credit <= 0:
             self.flush()
             with self._ready:
-                self._ready.wait_for(lambda: self._credit > 0 or self._cancelled or self._connection.fault is not None)
+                self._wait(lambda: self._credit > 0 or self._cancelled, moving=True)
             self._connection.check()
         if self._cancelled:
             raise Cancelled
@@ -142,7 +161,8 @@ class Stream:
         """
         self.flush()
         with self._ready:
-            self._ready.wait_for(lambda: self._queue or self.receive_ended or self._connection.fault is not None)
+            self._wait(lambda: bool(self._queue) or self.receive_ended, moving=self._has_begun)
+            self._has_begun = True
             if not self._queue:
                 self._connection.check()
                 raise TransferError("nothing more comes in this stream")
@@ -155,6 +175,17 @@ class Stream:
         if credit:
             self._connection.write(encode_frame(FrameKind.CREDIT, self.number, {"bytes": credit}))
         return frame
+
+    def _wait(self, ready: Callable[[], bool], *, moving: bool) -> None:
+        """Wait until something is so, or the connection is gone. ``moving``: bytes of this stream may be under way."""
+
+        def is_over() -> bool:
+            return ready() or self._connection.fault is not None
+
+        if is_over() or (moving and self._ready.wait_for(is_over, MOVING_S)):
+            return
+        with self._under_way.waiting(self._waits_for):
+            self._ready.wait_for(is_over)
 
     def receive_data(self) -> Frame:
         """The next message, which must not be the last one.

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import random
 import threading
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from mltrack.errors import MltrackError, NotFoundError, StoreError
 from mltrack_sync.errors import RemoteUnavailableError
+from mltrack_sync.http.under_way import UNDER_WAY
 from mltrack_sync.selection import Selection
 from mltrack_sync.stores.frames import ConnectionLostError
 from mltrack_sync.stores.remote_store import RemoteSource, RemoteTarget
-from mltrack_sync.stores.transfer import Need, Source, Target, TransferError, UnitSnapshot
+from mltrack_sync.stores.transfer import Need, Source, Target, TransferError, UnitSnapshot, UnitToken
 from tests.support.memory_stores import MemoryStore, far
 
 BIG = 9_000_000
@@ -37,6 +39,38 @@ def test_the_far_store_is_identified() -> None:
     store = MemoryStore("b" * 32)
     with far(store) as session:
         assert RemoteSource(session).info() == store.info()
+
+
+class SlowStore(MemoryStore):
+    """Does not answer which units it has until ``go`` is set."""
+
+    def __init__(self) -> None:
+        super().__init__("b" * 32)
+        self.go = threading.Event()
+
+    def units(self, selection: Selection) -> Iterable[UnitToken]:
+        assert self.go.wait(30)
+        return super().units(selection)
+
+
+def test_while_the_far_side_is_silent_it_is_known_what_is_waited_for() -> None:
+    store, words = SlowStore(), set[str]()
+
+    def look() -> None:
+        while not words:
+            store.go.wait(0.001)
+            oldest = UNDER_WAY.oldest()
+            if oldest is not None and "answer" not in oldest.what:  # that is the hello
+                words.add(oldest.what)
+        store.go.set()
+
+    watcher = threading.Thread(target=look, daemon=True)
+    with far(store) as session:
+        watcher.start()
+        assert list(RemoteSource(session).units(Selection())) == []
+        watcher.join()
+    assert words == {"elsewhere to look through its store"}
+    assert UNDER_WAY.oldest() is None
 
 
 @pytest.mark.slow
