@@ -40,7 +40,8 @@ class PushReport:
     ``bytes`` is the size of request bodies. ``rejected`` is all that is rejected in the selected runs, also by earlier
     cycles; ``problems`` says what will be retried next time, ``unsupported`` what the remote does not support and how
     much waits for that. ``datasets`` counts those that runs were linked to; ``logged_models`` and ``traces`` those that
-    had something new. ``run_names`` are the names of the first few runs that went.
+    had something new; ``experiments`` those without runs that are new on the remote. ``run_names`` are the names of the
+    first few runs that went.
     """
 
     remote: str
@@ -62,6 +63,7 @@ class PushReport:
     logged_models: int = 0
     traces: int = 0
     evaluation_items: int = 0
+    experiments: int = 0
     bytes: int = 0
     requests: int = 0
     seconds: float = 0.0
@@ -91,8 +93,9 @@ class PushReport:
 class PendingCounts:
     """What waits for a remote, by its ledger.
 
-    ``links`` counts runs whose datasets or logged models the remote does not support. ``oldest`` is when the oldest of
-    what waits was recorded, in ns since the epoch; 0 where nothing does. ``unreadable`` names what can't be read here.
+    ``links`` counts runs whose datasets or logged models the remote does not support, ``experiments`` those without
+    runs that it lacks. ``oldest`` is when the oldest of what waits was recorded, in ns since the epoch; 0 where nothing
+    does. ``unreadable`` names what can't be read here.
     """
 
     runs: int = 0
@@ -105,6 +108,7 @@ class PendingCounts:
     traces: int = 0
     evaluation_items: int = 0
     links: int = 0
+    experiments: int = 0
     oldest: int = 0
     unreadable: tuple[str, ...] = ()
 

@@ -37,6 +37,7 @@ _COUNTED = frozenset(
         "logged_models",
         "traces",
         "evaluation_items",
+        "experiments",
     )
 )
 
@@ -71,6 +72,7 @@ class RemoteStatus:
     pending_traces: int = 0
     pending_evaluation_items: int = 0
     pending_links: int = 0
+    pending_experiments: int = 0
     background: Heartbeat | None = None
     oldest_pending: int = 0
     lag_s: float = 0.0
@@ -119,6 +121,7 @@ def status_of(store: Store, remote: Remote, *, clock: Callable[[], int] = time.t
         pending_traces=counts.traces,
         pending_evaluation_items=counts.evaluation_items,
         pending_links=counts.links,
+        pending_experiments=counts.experiments,
         background=read_heartbeat(store.layout.remote(remote.name)),
         oldest_pending=counts.oldest,
         bundles_written=len(state.bundles.by_number),

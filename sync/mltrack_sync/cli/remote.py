@@ -120,6 +120,8 @@ def _waiting(one: RemoteStatus) -> Iterator[str]:
         yield f"{plural(one.pending_traces, 'trace')} pending"
     if one.pending_evaluation_items:
         yield f"evaluation datasets, scorers and label schemas: {one.pending_evaluation_items:,} pending"
+    if one.pending_experiments:
+        yield f"{plural(one.pending_experiments, 'experiment')} without runs pending"
     if one.pending_links:
         yield f"{plural(one.pending_links, 'run')} with datasets or logged models, which the remote does not support"
 

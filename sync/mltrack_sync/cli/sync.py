@@ -306,7 +306,7 @@ def _now() -> str:
 def _line(report: PushReport, *, is_first: bool) -> str:
     """One cycle of --watch: when it ended, and what went."""
     did = report.runs or report.logged_models or report.traces or report.models or report.artifacts
-    did = did or report.evaluation_items
+    did = did or report.evaluation_items or report.experiments
     rejected = "" if report.complete else ", some of it rejected (see mltrack status)"
     if is_first and not did:
         return f"{_now()} {report.remote}: nothing to send{rejected}; watching for more"
@@ -331,6 +331,7 @@ def _print_report(report: PushReport, as_json: bool) -> None:
     title = f"{report.remote} ({report.url})"
     others = {"datasets": report.datasets, "logged models": report.logged_models, "traces": report.traces}
     others["evaluation datasets, scorers, label schemas"] = report.evaluation_items
+    others["experiments without runs"] = report.experiments
     sent = report.runs or report.models or report.model_versions or any(others.values())
     if not (sent or report.rejected or report.problems or report.unsupported):
         say(f"{title}: nothing to send")

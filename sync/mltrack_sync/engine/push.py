@@ -76,6 +76,6 @@ def _leaves_files_out(kind: Kind) -> bool:
 def _note_end(ledger: Ledger, report: PushReport, now: int) -> None:
     """Note that a cycle was completed, where it did something or the last one was not completed."""
     did = report.runs or report.models or report.model_versions or report.logged_models or report.traces
-    did = did or report.evaluation_items
+    did = did or report.evaluation_items or report.experiments
     if did or report.artifacts or not ledger.state.last_pass or ledger.state.last_error:
         ledger.finished(now, {"runs": report.runs, "points": report.points, "seconds": round(report.seconds, 3)})

@@ -38,6 +38,7 @@ def count_pending(store: Store, state: LedgerView, remote: Remote) -> PendingCou
     tally.count(note_times)
     return PendingCounts(
         runs=tally.counts["runs"] + len(tally.unreadable),
+        experiments=tally.counts["experiments"],
         points=tally.counts["points"],
         artifacts=tally.counts["artifacts"],
         artifact_bytes=tally.counts["artifact_bytes"],

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mltrack.entities import DatasetInput
 
+EXPERIMENT = "experiment"
 RUN = "run"
 RUN_NAME = "run name"
 PARAM = "param"

@@ -18,6 +18,7 @@ from mltrack_sync.ledger.ledger import RunEntry
 from mltrack_sync.mlflow.api.capabilities import DATASETS, LOGGED_MODELS, TRACES
 from mltrack_sync.mlflow.plan.history import HistorySetting
 from mltrack_sync.mlflow.plan.kinds import ARTIFACT, LOGGED_MODEL, TRACE
+from mltrack_sync.mlflow.plan.pending_experiments import find_pending_experiments
 from mltrack_sync.mlflow.plan.pending_models import PendingLoggedModels, find_pending_logged_models, log_sizes
 from mltrack_sync.mlflow.plan.pending_registry import PendingModel, find_pending_registry
 from mltrack_sync.mlflow.plan.pending_run import PendingRun, find_pending_run
@@ -83,9 +84,11 @@ class Scope:
         return bool(unsent) or self.history.may_differ(entry)
 
     def experiments(self, state: LedgerView) -> tuple[str, ...]:
-        """Experiments of which tags are retried."""
+        """Experiments without runs, and those of which tags are new or retried."""
         tried = state.rejected if self.retry else self.again
-        return tuple(dict.fromkeys(key.partition("/")[0] for _, kind, key in tried if kind == EXPERIMENT_TAG_KIND))
+        tags = (key.partition("/")[0] for _, kind, key in tried if kind == EXPERIMENT_TAG_KIND)
+        others = find_pending_experiments(self.store, state, self.selection, retry=self.retry, again=self.again)
+        return tuple(dict.fromkeys((*tags, *others)))
 
     def links(self, state: LedgerView) -> dict[str, tuple[str, ...]]:
         """Runs whose datasets or models wait for features that the remote lacked, with these features."""

@@ -53,13 +53,15 @@ ASSESSMENT_RUN = "mlflow.assessment.sourceRunId"
 class PendingTraces:
     """Traces to send; ``positions`` and ``sizes`` go to the ledger when all were sent (see ledger/traces.py).
 
-    ``whole`` says that these are all, so that the ledger may note it.
+    ``whole`` says that these are all, so that the ledger may note it. ``deleted`` counts those that were deleted since
+    the ledger noted this last: if they are on the remote, they stay there.
     """
 
     traces: tuple[Trace, ...] = ()
     positions: Mapping[str, int] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
     whole: bool = False
+    deleted: int = 0
 
 
 def find_pending_traces(
@@ -91,13 +93,17 @@ def find_pending_traces(
         return PendingTraces()
     changes = store.traces.changes(known.positions)
     found = []
-    for trace in store.traces.find_some(dict.fromkeys((*changes.trace_ids, *tried))):
+    present = store.traces.find_some(dict.fromkeys((*changes.trace_ids, *tried)))
+    deleted = len(set(changes.trace_ids) - {trace.trace_id for trace in present})
+    for trace in present:
         if trace.trace_id not in tried and (trace.trace_id in whole or _is_sent(trace, known)):
             continue
         if selection.everything or _is_selected(store, trace, selection, chosen):
             found.append(trace)
     found.sort(key=lambda trace: (trace.request_time, trace.trace_id))
-    return PendingTraces(tuple(found), changes.positions, sizes, whole=selection.everything)
+    if not (selection.everything and (known.positions or known.done)):
+        deleted = 0
+    return PendingTraces(tuple(found), changes.positions, sizes, whole=selection.everything, deleted=deleted)
 
 
 def fingerprint(trace: Trace) -> str:

@@ -66,6 +66,7 @@ class Tally:
         Raises:
             StoreError: the store can't be read.
         """
+        self.counts["experiments"] += sum(key not in self._state.experiments for key in self._pending.experiments)
         self._count_runs(on_run)
         self._count_links()
         self._count_logged_models()

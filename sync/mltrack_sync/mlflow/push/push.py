@@ -6,9 +6,11 @@ import random
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mltrack.text.counting import plural
 from mltrack_sync.ledger.experiments import EXPERIMENT_TAG_KIND
+from mltrack_sync.mlflow.api.capabilities import TRACES as TRACE_FEATURE
 from mltrack_sync.mlflow.plan.history import HistorySetting
-from mltrack_sync.mlflow.plan.kinds import LOGGED_MODEL, TRACE
+from mltrack_sync.mlflow.plan.kinds import EXPERIMENT, LOGGED_MODEL, TRACE
 from mltrack_sync.mlflow.plan.pending import Again, Scope, find_pending, rejected_of, unsupported_lines
 from mltrack_sync.mlflow.push.repair import note_repaired, put_in_doubt
 from mltrack_sync.report import PushReport, Rejected
@@ -50,6 +52,8 @@ def push_pending(work: PushWork, limits: Limits, open_workspace: Callable[[], Wo
     report = PushReport(remote.name, remote.url, problems=tuple(state.damage_words()))
     repaired = put_in_doubt(ledger, work.heads) if options.repair else ()
     pending = find_pending(scope, state)
+    if pending.traces.deleted and TRACE_FEATURE not in unsupported:
+        report = replace(report, notes=(_deleted_words(pending.traces.deleted, remote.name),))
     if pending.without(unsupported):
         from mltrack_sync.mlflow.push.sending import send
 
@@ -61,6 +65,11 @@ def push_pending(work: PushWork, limits: Limits, open_workspace: Callable[[], Wo
     if repaired:
         note_repaired(ledger, repaired, work.store.heads())
     return replace(report, rejected=rejected_of(state.rejected.values(), scope.heads))
+
+
+def _deleted_words(count: int, name: str) -> str:
+    were, them = ("was", "it") if count == 1 else ("were", "them")
+    return f"{plural(count, 'trace')} {were} deleted here; where {name} has {them}, delete {them} there by hand"
 
 
 def perhaps_cured(state: LedgerView, chosen: Container[str], limits: Limits) -> Again:
@@ -76,4 +85,4 @@ def perhaps_cured(state: LedgerView, chosen: Container[str], limits: Limits) -> 
 def _is_curable(item: Rejected, limits: Limits) -> bool:
     if item.kind == EXPERIMENT_TAG_KIND:
         return limits.refuse_experiment_tag(item.key.partition("/")[2], "") is None
-    return item.kind in IN_EXPERIMENT_KINDS and item.reason.startswith("experiment ")
+    return item.kind == EXPERIMENT or (item.kind in IN_EXPERIMENT_KINDS and item.reason.startswith("experiment "))

@@ -20,7 +20,7 @@ from mltrack_sync.http.transport import Transport
 from mltrack_sync.ledger.ledger import RunEntry
 from mltrack_sync.mlflow.api.capabilities import LOGGED_MODELS, TRACES
 from mltrack_sync.mlflow.plan.batches import Refusal
-from mltrack_sync.mlflow.plan.kinds import LOGGED_MODEL
+from mltrack_sync.mlflow.plan.kinds import EXPERIMENT, LOGGED_MODEL
 from mltrack_sync.mlflow.plan.pending import Pending, rejected_by_run, unsupported_lines
 from mltrack_sync.mlflow.plan.pending_registry import is_prompt
 from mltrack_sync.mlflow.plan.pending_run import find_pending_links
@@ -116,7 +116,7 @@ def _push_all(session: Session, scope: Scope, jobs: int) -> None:
     identities = Identities(session)
     _push_registry(session, identities, [model for model in scope.registry(state) if is_prompt(model.model)])
     WorkerPool(JobRunner(session, "experiment"), jobs).run(
-        (key, partial(_settle_experiment, identities, key)) for key in scope.experiments(state)
+        (key, partial(_settle_experiment, session, identities, key)) for key in scope.experiments(state)
     )
     _push_runs(session, identities, runs, jobs)
     _push_runs(session, identities, sorted(session.reopened & scope.heads.keys()), jobs)
@@ -130,7 +130,18 @@ def _push_all(session: Session, scope: Scope, jobs: int) -> None:
 def _reported(report: PushReport, session: Session, scope: Scope) -> PushReport:
     counts, state = session.counts, session.ledger.state
     traffic = session.client.transport.traffic
-    names = ("runs", "created", "params", "tags", "points", "collapsed", "found", "artifacts", "artifact_bytes")
+    names = (
+        "experiments",
+        "runs",
+        "created",
+        "params",
+        "tags",
+        "points",
+        "collapsed",
+        "found",
+        "artifacts",
+        "artifact_bytes",
+    )
     others = ("models", "model_versions", "datasets", "logged_models", "traces", "evaluation_items")
     fields: dict[str, Any] = {name: counts[name] for name in (*names, *others)}
     return replace(
@@ -167,10 +178,18 @@ def _push_models(session: Session, identities: Identities, scope: Scope, jobs: i
         WorkerPool(JobRunner(session, LOGGED_MODEL), jobs).run(pieces)
 
 
-def _settle_experiment(identities: Identities, experiment_id: str) -> None:
-    """Send its tags; if the experiment is refused, that is reported with the runs in it."""
-    with contextlib.suppress(RemoteRefusedError):
+def _settle_experiment(session: Session, identities: Identities, experiment_id: str) -> None:
+    """Create an experiment that has no runs, or send its tags."""
+    is_new = experiment_id not in session.ledger.state.experiments
+    item = Refusal(EXPERIMENT, experiment_id, "")
+    try:
         identities.experiment_by_id(experiment_id)
+    except RemoteRefusedError as error:
+        if is_new:  # else that is reported with the runs in it
+            session.reject(item._replace(reason=error.words))
+        return
+    session.count(experiments=int(is_new))
+    session.got_through(item)
 
 
 def _link_run(session: Session, identities: Identities, run_id: str) -> None:

@@ -20,8 +20,9 @@ from mltrack_sync.mlflow.api.capabilities import DATASETS, LOGGED_MODELS, TRACES
 from mltrack_sync.mlflow.api.readback import ComparedClient
 from mltrack_sync.mlflow.api.tables import TablesClient
 from mltrack_sync.mlflow.plan.history import HistorySetting, find_positions
-from mltrack_sync.mlflow.plan.kinds import LOGGED_MODEL, MODEL, TRACE
+from mltrack_sync.mlflow.plan.kinds import EXPERIMENT, LOGGED_MODEL, MODEL, TRACE
 from mltrack_sync.mlflow.plan.pending_tables import FEATURES
+from mltrack_sync.mlflow.verify.experiments import ExperimentsVerify
 from mltrack_sync.mlflow.verify.findings import Findings
 from mltrack_sync.mlflow.verify.models import LoggedVerify
 from mltrack_sync.mlflow.verify.registry import RegistryVerify
@@ -109,19 +110,25 @@ class Comparison:
         self._reasons = {(item.kind, item.key): item.reason for item in rejected}
 
     def jobs(self, scope: Pending, pending: Pending) -> list[Job]:
-        """All the work: runs first, then models and traces.
+        """All the work: experiments without runs and runs first, then models and traces.
 
         Args:
             scope: What is to be compared.
             pending: What the remote lacks of it by the ledger: a difference in it waits to be pushed.
         """
         return [
+            *self._experiment_jobs(scope, pending),
             *(Job(run_id, partial(self._compared_run, run_id)) for run_id in sorted(scope.runs)),
             *(self._registry_jobs(scope, pending) if scope.registry else ()),
             *self._logged_model_jobs(scope, pending),
             *self._trace_jobs(scope, pending),
             *self._table_jobs(scope.tables, pending.tables),
         ]
+
+    def _experiment_jobs(self, scope: Pending, pending: Pending) -> Iterator[Job]:
+        verify = ExperimentsVerify(self._store, self._client, self._ids, pending.experiments)
+        for key in scope.experiments:
+            yield Job("", partial(self._experiment, verify, key))
 
     def _registry_jobs(self, scope: Pending, pending: Pending) -> Iterator[Job]:
         waiting = {one.model.name: one for one in pending.registry}
@@ -234,6 +241,15 @@ class Comparison:
         remote = check.one_of(found, prefer=entry.remote_id, deleted=info.lifecycle_stage == DELETED)
         if remote is not None:
             check.compare(run, self._client.get_run(remote.run_id), self._sampled(run))
+
+    def _experiment(self, experiments: ExperimentsVerify, key: str) -> Found:
+        check = Findings(subject=f"experiment {key}", kind=EXPERIMENT, key=key)
+        found: list[Findings] = []
+        if self.stop.is_set():
+            return Found()
+        with _troubles(check, "experiment"):
+            found.append(experiments.compare(key))
+        return self._result([*found, check])
 
     def _registered(self, registry: RegistryVerify, pending: PendingModel) -> Found:
         found: list[Findings] = []

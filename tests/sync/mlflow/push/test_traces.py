@@ -262,6 +262,8 @@ def test_a_trace_that_is_deleted_locally_stays_on_the_remote(pair: Pair) -> None
         client.delete_traces(made.experiment_id, trace_ids=[trace_id])
     report = pair.push()
     assert (report.complete, report.traces) == (True, 0)
+    assert report.notes == ("1 trace was deleted here; where spoiled has it, delete it there by hand",)
+    assert pair.push().notes == ()
     assert traces_of(pair.server.url, pair.experiment).keys() == {trace_id}
 
 

@@ -1,0 +1,53 @@
+"""Experiments without runs arrive, with their tags, and what is set later follows."""
+
+from __future__ import annotations
+
+import mltrack
+from mltrack.store import Store
+from mltrack_sync import Remote, pull, push
+from mltrack_sync.engine.verify import verify
+from mltrack_sync.status import status_of
+from tests.support.server import MlflowServer
+
+
+def test_an_experiment_without_runs_arrives_with_its_tags_and_so_do_later_ones(
+    store: Store, server: MlflowServer, remote: Remote, experiment: str
+) -> None:
+    made = next(each.experiment_id for each in store.experiments() if each.name == experiment)
+    assert push(store, remote).requests == 0
+    store.workspace.set_tag(made, "team", "a")
+    assert status_of(store, remote).pending_experiments == 1
+    assert push(store, remote, dry_run=True).experiments == 1
+    assert [each.subject for each in verify(store, remote).differences] == [f"experiment {experiment}"]
+    report = push(store, remote)
+    assert (report.complete, report.experiments, report.runs) == (True, 1, 0)
+    there = server.get("experiments/get-by-name", experiment_name=experiment)["experiment"]
+    assert {tag["key"]: tag["value"] for tag in there["tags"]}["team"] == "a"
+    assert push(store, remote).requests == 0
+    store.workspace.set_tag(made, "team", "b")
+    assert push(store, remote).complete
+    there = server.get("experiments/get-by-name", experiment_name=experiment)["experiment"]
+    assert {tag["key"]: tag["value"] for tag in there["tags"]}["team"] == "b"
+    assert (push(store, remote).requests, status_of(store, remote).pending_experiments) == (0, 0)
+    assert verify(store, remote).differences == ()
+
+
+def test_an_experiment_that_is_deleted_on_the_remote_is_rejected_until_it_is_restored(
+    store: Store, server: MlflowServer, remote: Remote, experiment: str
+) -> None:
+    made = server.post("experiments/create", name=experiment)["experiment_id"]
+    server.post("experiments/delete", experiment_id=made)
+    mltrack.set_experiment_tag("team", "a")
+    assert [item.kind for item in push(store, remote).rejected] == ["experiment"]
+    assert [item.kind for item in push(store, remote).rejected] == ["experiment"]
+    server.post("experiments/restore", experiment_id=made)
+    assert push(store, remote, retry_rejected=True).complete
+
+
+def test_an_experiment_without_runs_that_was_pulled_is_not_pending(
+    store: Store, server: MlflowServer, remote: Remote, experiment: str
+) -> None:
+    server.post("experiments/create", name=f"{experiment} too", tags=[{"key": "team", "value": "a"}])
+    pull(store, remote)
+    assert f"{experiment} too" in [each.name for each in store.experiments()]
+    assert push(store, remote).requests == 0
