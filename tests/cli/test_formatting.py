@@ -65,6 +65,8 @@ def test_times_for_programs_keep_every_digit() -> None:
     }
 
 
-@pytest.mark.parametrize(("value", "text"), [(12.34, "+12.3"), (-0.0123, "-0.01"), (0.0, "+0.0"), (0.05, "+0.1")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(12.34, "+12.3"), (-0.0123, "-0.01"), (0.0, "+0.0"), (0.05, "+0.1"), (6.27e67, "+6.27e+67")]
+)
 def test_a_change_that_is_small_is_not_shown_as_none(value: float, text: str) -> None:
     assert percentage(value) == text

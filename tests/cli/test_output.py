@@ -168,7 +168,7 @@ def test_no_encoding_of_the_output_ends_a_command(variables: dict[str, str], wid
 def test_a_character_outside_of_the_output_encoding_is_shown_escaped(wide_store: Path) -> None:
     shown = mltrack(wide_store, "show", "plain", variables={"PYTHONIOENCODING": "latin-1"}).stdout.decode("latin-1")
     assert "\\u6a21\\u578b" in shown
-    assert "two\\nlines" in shown
+    assert "\nnote\ntwo\nlines\n" in shown
     assert "\\udce4 é" in shown
     found = json.loads(mltrack(wide_store, "show", "plain", "--json", variables={"PYTHONIOENCODING": "ascii"}).stdout)
     assert found["params"]["model"] == "模型"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from mltrack.store import Store
 from tests.support.command_line import Cli
 
@@ -50,6 +48,5 @@ def test_fork_prints_the_id_of_a_run_that_waits_to_be_resumed(cli: Cli, small_st
 
 def test_a_fork_that_waits_has_no_duration_and_the_program_of_its_parent(cli: Cli) -> None:
     made = cli("fork", "spirals-1", "--at-step", "9", "--json").json["run_id"]
-    assert "duration" in cli("show", made).out
-    assert not re.search(r"^duration +\S", cli("show", made).out, re.MULTILINE)
+    assert "duration" not in cli("show", made).out
     assert cli("diff", "spirals-1", made, "--json").json["command"] == []

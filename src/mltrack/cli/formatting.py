@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from mltrack.entities import elapsed_ms
 from mltrack.text.counting import plural
-from mltrack.text.figures import ago, clock_time, count, duration, number, percentage, plain_number, size, spread_text
+from mltrack.text.figures import ago, count, duration, number, percentage, plain_number, size, spread_text
+from mltrack.text.moments import moment, point_time
 from mltrack.text.printable import printable
-from mltrack.text.printing import is_terminal
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ago",
-    "clock_time",
     "count",
     "duration",
     "moment",
@@ -26,18 +24,12 @@ __all__ = [
     "percentage",
     "plain_number",
     "plural",
+    "point_time",
     "size",
     "spread_text",
     "state",
     "status",
 ]
-
-
-def moment(ms: int) -> str:
-    """A point in time: on a screen in local time with its offset, else in UTC, as ISO 8601."""
-    if is_terminal():
-        return datetime.fromtimestamp(ms / 1000, UTC).astimezone().isoformat(" ", "seconds")
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def status(info: RunInfo) -> str:

@@ -121,10 +121,10 @@ def alert_facts(alert: Alert) -> dict[str, Any]:
 
 def say_alert(alert: Alert, *, of: str = "", err: bool = False) -> None:
     """Print a line for an alert, with what is done about it."""
-    from mltrack.cli.formatting import clock_time
+    from mltrack.cli.formatting import point_time
 
     done = f" [{', '.join(alert.actions)}]" if alert.actions else ""
-    say(styled(f"{clock_time(alert.time)} ! ", fg="red", bold=True), f"{of}{_named(alert)}{done}", err=err)
+    say(styled(f"{point_time(alert.time)} ! ", fg="red", bold=True), f"{of}{_named(alert)}{done}", err=err)
 
 
 def _named(alert: Alert) -> str:

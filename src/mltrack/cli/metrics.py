@@ -96,17 +96,17 @@ def _new_alerts(run: StoredRun, shown: int) -> Callable[[], None]:
 
 
 def _show_line(point: Point) -> None:
-    from mltrack.cli.formatting import clock_time
+    from mltrack.cli.formatting import point_time
 
     if is_terminal():
         say(
-            styled(clock_time(point.time), dim=True),
+            styled(point_time(point.time), dim=True),
             f" {point.step:>8}  ",
             styled(point.metric, fg="cyan"),
             f"  {point.value:.6g}",
         )
     else:
-        say_fields(utc_ns(point.time), str(point.step), point.metric, repr(point.value))
+        say_fields(point_time(point.time), str(point.step), point.metric, repr(point.value))
 
 
 def _show_json(point: Point) -> None:
@@ -220,9 +220,9 @@ def metrics(session: Session, run: str, keys: tuple[str, ...], last: int | None,
 
 
 def _when(time_ns: int) -> str:
-    from mltrack.cli.formatting import clock_time
+    from mltrack.cli.formatting import point_time
 
-    return clock_time(time_ns) if is_terminal() else utc_ns(time_ns)
+    return point_time(time_ns)
 
 
 def _print_chart(run: StoredRun, key: str) -> None:

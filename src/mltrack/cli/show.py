@@ -110,7 +110,8 @@ def _print_head(run: StoredRun) -> None:
         rows.append(("lost", f"{plural(run.lost, 'point')}, as the disk was full or failing"))
     for path, reason in run.lost_artifacts.items():
         rows.append(("lost", f"artifact {path}: {reason}"))
-    print_table([Column("", style="dim"), Column("", wrap=True)], rows, headings=False)
+    shown = [row for row in rows if row[1]]
+    print_table([Column("", style="dim"), Column("", wrap=True)], shown, headings=False)
     if elsewhere is not None:
         note("this is a copy, made while the run was recorded: pull or sync again to see how it went on")
     damage = [*run.state.damage, *run.damage]

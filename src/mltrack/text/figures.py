@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ago",
-    "clock_time",
     "count",
     "duration",
     "number",
@@ -85,11 +84,6 @@ def ago(then_ms: int, now_ms: int) -> str:
     return "just now"
 
 
-def clock_time(time_ns: int) -> str:
-    """The local time of day with milliseconds."""
-    return datetime.fromtimestamp(time_ns / 1e9).strftime("%H:%M:%S.%f")[:-3]
-
-
 def utc_ms(time_ms: int) -> str:
     """A time as ISO 8601 in UTC, with milliseconds: for JSON."""
     return f"{_utc_second(time_ms // 1000)}.{time_ms % 1000:03}Z"
@@ -115,6 +109,8 @@ def with_times(facts: Mapping[str, Any], *, ms: Collection[str] = (), ns: Collec
 
 def percentage(value: float) -> str:
     """A change in percent, with its sign: +12.5, -0.04; as few digits as say something."""
+    if abs(value) >= 1e5:
+        return f"{value:+.3g}"
     return f"{value:+.1f}" if not value or abs(value) >= 0.05 else f"{value:+.1g}"
 
 

@@ -85,6 +85,8 @@ def _print_status(found: list[RemoteStatus]) -> None:
     ]
     kept = [at for at, name in enumerate(names) if name not in left_out]
     print_table(columns, [[row[at] for at in kept] for row in rows])
+    if left_out:
+        note(f"not shown, as the terminal is narrow: {', '.join(sorted(left_out, reverse=True))}")
     for one in found:
         if one.background is not None:
             say(_background_line(one.remote, one.background))
@@ -142,13 +144,9 @@ def _age(seconds: float) -> str:
 
 
 def _when(time_ns: int) -> str:
-    """A point in time: on a screen in local time with its offset, else in UTC, as ISO 8601."""
-    from datetime import UTC, datetime
+    from mltrack.text.moments import moment
 
-    if not time_ns:
-        return "never"
-    moment = datetime.fromtimestamp(time_ns / 1e9, UTC)
-    return moment.astimezone().isoformat(" ", "seconds") if is_terminal() else moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment(time_ns // 1_000_000) if time_ns else "never"
 
 
 def _status_fields(one: RemoteStatus) -> dict[str, Any]:

@@ -300,7 +300,9 @@ def _fields(report: PushReport) -> dict[str, Any]:
 
 
 def _now() -> str:
-    return time.strftime("%H:%M:%S")
+    from mltrack.text.moments import moment
+
+    return moment(time.time_ns() // 1_000_000)
 
 
 def _line(report: PushReport, *, is_first: bool) -> str:

@@ -212,7 +212,7 @@ def _question(plan: GcPlan) -> str:
 
 
 def _kept(run: Retained) -> str:
-    return f"stays: run {run.run_id} {run.run_name}: {run.reason}"
+    return f"kept: run {run.run_id} {run.run_name}: {run.reason}"
 
 
 def _gc_fields(plan: GcPlan, freed: list[Deletable], kept: list[Retained], dry_run: bool) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from textual.widgets import Static
 
 from mltrack.entities import elapsed_ms
 from mltrack.text.counting import plural
-from mltrack.text.figures import ago, clock_time, count, duration, size
+from mltrack.text.figures import ago, count, duration, size
+from mltrack.text.moments import moment
 from mltrack.text.printable import printable
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ class SyncPane(_TextPane):
         if state.background:
             yield "live", state.background, ""
         if state.last_error:
-            yield "error", f"{clock_time(state.last_error_time)[:8]} {state.last_error}", "red"
+            yield "error", f"{moment(state.last_error_time // 1_000_000)}: {state.last_error}", "red"
         if state.rejected:
             yield "rejected", count(len(state.rejected)), "yellow"
         for item in state.rejected[:REJECTED_MAX]:
