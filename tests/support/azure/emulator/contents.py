@@ -38,10 +38,13 @@ class Contents:
         return runs
 
     def runs(self, experiment: str, view: str = "ALL") -> dict[str, dict[str, Any]]:
-        """The runs by our run id; more than one for an id fails."""
+        """The runs by our run id; more than one for an id fails. Those that a rewind replaced are left out."""
         found: dict[str, dict[str, Any]] = {}
         for run in self.all_runs(experiment, view):
-            run_id = {tag["key"]: tag["value"] for tag in run["data"].get("tags", [])}["mltrack.run_id"]
+            tags = {tag["key"]: tag["value"] for tag in run["data"].get("tags", [])}
+            if run["info"]["lifecycle_stage"] == "deleted" and "mltrack.run_id" not in tags:
+                continue
+            run_id = tags["mltrack.run_id"]
             assert run_id not in found, f"run {run_id} is there twice"
             found[run_id] = run
         return found
