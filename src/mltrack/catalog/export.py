@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from mltrack.disk.arrow_columns import repeated_text, value_column
 from mltrack.disk.filesystem import LOCAL, TEMPORARY, FileSystem
 from mltrack.errors import StoreError, UsageError
+from mltrack.text.arrow_cells import is_time, with_text_times
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -90,11 +91,7 @@ class _JsonLines:
         self._sink = sink
 
     def write_table(self, table: pa.Table) -> None:
-        for name in table.column_names:
-            if pa.types.is_timestamp(table.schema.field(name).type):
-                at = table.column_names.index(name)
-                table = table.set_column(at, name, table.column(name).cast(_TEXT))
-        for batch in table.to_batches(max_chunksize=8192):
+        for batch in with_text_times(table).to_batches(max_chunksize=8192):
             rows = [json.dumps(_finite(row), ensure_ascii=False, allow_nan=False) + "\n" for row in batch.to_pylist()]
             self._sink.write("".join(rows).encode("utf-8", "replace"))
 
@@ -110,14 +107,15 @@ def _finite(row: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Csv:
-    """Rows as CSV with a header line; dictionary columns as text."""
+    """Rows as CSV with a header line; dictionary columns as text, and times as ISO 8601."""
 
     def __init__(self, sink: IO[bytes], schema: pa.Schema) -> None:
-        self._schema = pa.schema([(f.name, _TEXT if pa.types.is_dictionary(f.type) else f.type) for f in schema])
+        as_text = [pa.types.is_dictionary(field.type) or is_time(field.type) for field in schema]
+        self._schema = pa.schema([(f.name, _TEXT if text else f.type) for f, text in zip(schema, as_text, strict=True)])
         self._writer = pyarrow.csv.CSVWriter(sink, self._schema)
 
     def write_table(self, table: pa.Table) -> None:
-        self._writer.write_table(table.cast(self._schema))
+        self._writer.write_table(with_text_times(table).cast(self._schema))
 
     def close(self) -> None:
         self._writer.close()

@@ -54,7 +54,9 @@ def sql(session: Session, query: str, as_json: bool, as_csv: bool, remote: str |
     elif as_csv:
         import pyarrow.csv
 
-        pyarrow.csv.write_csv(table, data_stream())
+        from mltrack.text.arrow_cells import with_text_times
+
+        pyarrow.csv.write_csv(with_text_times(table), data_stream())
     else:
         _print(table)
 

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from mltrack.text.figures import number
 from mltrack.text.printing import is_terminal, strict
 
-__all__ = ["cells", "is_number", "is_time", "records"]
+__all__ = ["cells", "is_number", "is_time", "records", "with_text_times"]
 
 _PARTS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
@@ -38,6 +38,18 @@ def records(table: pa.Table) -> list[dict[str, Any]]:
     """The rows, as JSON can hold them: maps as objects, times as ISO 8601 in UTC."""
     columns = [_utc(column) if is_time(column.type) else _values(column) for column in table.columns]
     return [dict(zip(table.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def with_text_times(table: pa.Table) -> pa.Table:
+    """The table with times as ISO 8601 in UTC, to the last digit: for CSV and JSON."""
+    for at, field in enumerate(table.schema):
+        if is_time(field.type):
+            column = table.column(at)
+            if field.type.tz:
+                column = column.cast(pa.timestamp(field.type.unit, "UTC"))
+            text = pc.strftime(column, format="%Y-%m-%dT%H:%M:%S" + "Z" * bool(field.type.tz))
+            table = table.set_column(at, field.name, text)
+    return table
 
 
 def _utc(column: pa.ChunkedArray) -> list[str | None]:
