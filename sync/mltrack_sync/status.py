@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack.errors import UsageError
 from mltrack.storage.runs.state import running_elsewhere
+from mltrack.text.figures import with_times
 from mltrack_sync.daemon.heartbeat import Heartbeat, read_heartbeat
 from mltrack_sync.remotes.kind import MLFLOW, CountingKind, find_kind
 from mltrack_sync.remotes.ledgers import read_ledger
 from mltrack_sync.remotes.options import PushOptions
 from mltrack_sync.remotes.pending import is_run_pending, pending_since
-from mltrack_sync.report import PendingCounts
+from mltrack_sync.report import PendingCounts, json_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from mltrack_sync.remotes.kind import Remote
     from mltrack_sync.report import Rejected
 
-__all__ = ["RemoteStatus", "status_of"]
+__all__ = ["RemoteStatus", "status_fields", "status_of"]
 
 
 _COUNTED = frozenset(
@@ -91,6 +92,14 @@ class RemoteStatus:
     def pending_ties(self) -> int:
         """The former name of ``pending_links``."""
         return self.pending_links
+
+
+def status_fields(one: RemoteStatus) -> dict[str, Any]:
+    """What is known of a remote, as JSON has it: times as ISO 8601."""
+    fields = with_times(json_fields(one), ns=("last_sync", "last_error_time", "oldest_pending", "running_as_of"))
+    if fields["background"] is not None:
+        fields["background"] = with_times(fields["background"], ns=("since", "last_pass"))
+    return fields
 
 
 def status_of(store: Store, remote: Remote, *, clock: Callable[[], int] = time.time_ns) -> RemoteStatus:

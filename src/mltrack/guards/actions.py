@@ -22,6 +22,7 @@ from mltrack.environment import (
 )
 from mltrack.storage.runs.alerts import append_action, claim_action
 from mltrack.storage.runs.stop_file import set_stop
+from mltrack.text.figures import utc_ns
 from mltrack.text.redaction import hide
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def facts_of(alert: Alert, info: RunInfo) -> dict[str, Any]:
         "rule": alert.rule,
         "condition": alert.condition,
         "message": alert.message,
-        "time": alert.time,
+        "time": utc_ns(alert.time),
         "metric": alert.metric or None,
         "step": alert.step,
         "value": None if alert.value is None else repr(alert.value),

@@ -11,11 +11,9 @@ import click
 
 from mltrack.errors import UsageError
 from mltrack.text.counting import plural
-from mltrack.text.figures import with_times
 from mltrack.text.printing import Column, console, is_terminal, note, print_json, print_table, say, styled
 from mltrack.text.redaction import hide
 from mltrack_sync.cli.common import Command, json_option, open_store, print_rejected
-from mltrack_sync.report import json_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,12 +48,12 @@ def status(ctx: click.Context, as_json: bool) -> None:
     """
     from mltrack_sync.remotes.config import Remotes
     from mltrack_sync.remotes.receivers import receivers
-    from mltrack_sync.status import status_of
+    from mltrack_sync.status import status_fields, status_of
 
     store = open_store(ctx)
     found = [status_of(store, remote) for remote in (*Remotes(store).all(), *receivers(store))]
     if as_json:
-        print_json([_status_fields(one) for one in found])
+        print_json([status_fields(one) for one in found])
     elif not found:
         say(f"{store.path} has no remote yet. Add one: mltrack remote add NAME URL")
     else:
@@ -147,14 +145,6 @@ def _when(time_ns: int) -> str:
     from mltrack.text.moments import moment
 
     return moment(time_ns // 1_000_000) if time_ns else "never"
-
-
-def _status_fields(one: RemoteStatus) -> dict[str, Any]:
-    """What is known of a remote, for --json."""
-    fields = with_times(json_fields(one), ns=("last_sync", "last_error_time", "oldest_pending", "running_as_of"))
-    if fields["background"] is not None:
-        fields["background"] = with_times(fields["background"], ns=("since", "last_pass"))
-    return fields
 
 
 # --- remote ------------------------------------------------------------------------------------------------------

@@ -11,12 +11,12 @@ from mltrack.diff.metrics import diff_values
 from mltrack.environment import ALERT_TAG
 from mltrack.errors import UsageError
 from mltrack.launch.log_reader import last_lines, output_numbers, output_of
+from mltrack.text.figures import utc_ms, with_times
 from mltrack.text.printing import strict
 from mltrack_sync.mcp.sampling import sample
 from mltrack_sync.remotes.config import Remotes
 from mltrack_sync.remotes.receivers import receivers
-from mltrack_sync.report import json_fields
-from mltrack_sync.status import status_of
+from mltrack_sync.status import status_fields, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,12 +56,14 @@ Answer = dict[str, Any]
 
 def list_experiments(store: Store) -> Answer:
     """Experiments, how many runs each has, and when the last was started."""
-    rows = store.sql(
+    from mltrack.text.arrow_cells import records
+
+    table = store.sql(
         "SELECT e.experiment_id, e.name, count(r.run_id) AS runs, max(r.start_time) AS last_start FROM experiments e"
         " LEFT JOIN runs r ON r.experiment_id = e.experiment_id AND r.lifecycle_stage = 'active'"
         " WHERE e.lifecycle_stage = 'active' GROUP BY ALL ORDER BY last_start DESC NULLS LAST"
-    ).to_pylist()
-    return _fitted({"store": str(store.path), "experiments": rows}, "experiments")
+    )
+    return _fitted({"store": str(store.path), "experiments": records(table)}, "experiments")
 
 
 def search_runs(
@@ -110,8 +112,8 @@ def _head(run: RunRecord, columns: Sequence[str]) -> Answer:
         "experiment": info.experiment_name,
         "status": info.shown_status,
         "live": info.live,
-        "start_time": info.start_time,
-        "end_time": info.end_time,
+        "start_time": utc_ms(info.start_time),
+        "end_time": None if info.end_time is None else utc_ms(info.end_time),
         "alerts": sum(key.startswith(f"{ALERT_TAG}.") for key in data.tags),
     }
     if not columns:
@@ -136,14 +138,19 @@ def get_run(store: Store, name: str) -> Answer:
     """Everything about a run that is not long."""
     run = store.run(name)
     answer = {
-        **asdict(run.info),
+        **with_times(asdict(run.info), ms=("start_time", "end_time")),
         "status": run.info.shown_status,
         "points": run.point_count,
         "lost_points": run.lost,
         "params": _some(run.params),
         "tags": _some(run.tags),
-        "metrics": _some({key: asdict(summary) for key, summary in sorted(run.summaries.items(), key=_own_first)}),
-        "alerts": [asdict(alert) for alert in run.alerts()[-NAMES_MAX:]],
+        "metrics": _some(
+            {
+                key: with_times(asdict(summary), ns=("time",))
+                for key, summary in sorted(run.summaries.items(), key=_own_first)
+            }
+        ),
+        "alerts": [with_times(asdict(alert), ns=("time",)) for alert in run.alerts()[-NAMES_MAX:]],
         "artifacts": [{"path": a.path, "size": a.size} for a in run.artifacts[:NAMES_MAX]],
         "datasets": [
             {"name": used.dataset.name, "digest": used.dataset.digest, "context": used.context}
@@ -223,7 +230,7 @@ def logs(store: Store, name: str, lines: int, part: int) -> Answer:
 def sync_status(store: Store) -> Answer:
     """What waits for each remote, by the ledgers: no request is made."""
     found = [status_of(store, remote) for remote in (*Remotes(store).all(), *receivers(store))]
-    rows = [json_fields(one) for one in found]
+    rows = [status_fields(one) for one in found]
     for row in rows:
         row["rejected_count"] = len(row.get("rejected", ()))
         row["rejected"] = list(row.get("rejected", ()))[:COMPARED_MAX]

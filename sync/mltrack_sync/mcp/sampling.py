@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mltrack.disk.arrow_columns import column_array
+from mltrack.text.figures import utc_ns
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -16,7 +17,7 @@ __all__ = ["sample"]
 
 
 def sample(table: pa.Table, most: int) -> list[list[Any]]:
-    """Points as [step, time in ns, value], at most ``most`` of them, in the order of the table.
+    """Points as [step, time, value], at most ``most`` of them, in the order of the table.
 
     All where there are no more; else the first and the last, and of each of so many stretches the least and the
     greatest value, or a NaN that is in it, and others where there is room.
@@ -24,7 +25,7 @@ def sample(table: pa.Table, most: int) -> list[list[Any]]:
     steps, times = (column_array(table.column(name), np.int64) for name in ("step", "time"))
     values = column_array(table.column("value"), np.float64)
     chosen = np.arange(len(values)) if len(values) <= most else _chosen(values, most)
-    return [[int(steps[at]), int(times[at]), float(values[at])] for at in chosen]
+    return [[int(steps[at]), utc_ns(int(times[at])), float(values[at])] for at in chosen]
 
 
 def _chosen(values: Any, most: int) -> Any:
