@@ -13,6 +13,7 @@ from mlflow.entities.logged_model_tag import LoggedModelTag
 from mlflow.exceptions import MlflowException
 
 from mltrack.mlflow_plugin.tracking import TrackingStore
+from tests.support.plugin.versions import differs_since
 
 TRAIN, TEST = ("train", "d1"), ("test", "d2")
 
@@ -153,6 +154,7 @@ def test_models_are_found_by_params_and_tags_and_missing_ones_match_nothing(sear
 
 
 def test_a_metric_matches_when_any_of_its_values_does(searched: Searched) -> None:
+    differs_since("3.18", searched.tracking, "the last value counts")
     wanted = {
         "metrics.acc > 0.8": {"alpha", "delta"},
         "metrics.acc >= 0.8": {"alpha", "Beta", "delta"},
@@ -217,6 +219,8 @@ def test_attributes_are_ordered_with_missing_values_last(searched: Searched) -> 
 
 
 def test_metrics_are_ordered_by_the_last_value_logged(searched: Searched) -> None:
+    differs_since("3.18", searched.tracking, "the greatest step counts")
+
     def ordered(field: str, up: bool, **dataset: str) -> list[str]:
         clauses = [{"field_name": field, "ascending": up, **dataset}, {"field_name": "name"}]
         return searched.find(order_by=clauses)

@@ -13,6 +13,7 @@ from mlflow.entities import AssessmentSource, Expectation, Feedback, IssueRefere
 
 from tests.support.plugin.codes import raises
 from tests.support.plugin.traced import START_MS, info, prompt, span, trace_id_of
+from tests.support.plugin.versions import differs_since
 
 HUMAN = AssessmentSource("HUMAN", "ann")
 CHEAP = '{"total_cost": 0.5}'
@@ -272,6 +273,7 @@ def test_a_repeated_order_is_refused(filled: Any) -> None:
 
 
 def test_pages_are_consecutive(filled: Any) -> None:
+    differs_since("3.18", filled, "a last page that is full has no token")
     pages, token = [], None
     for _ in range(3):
         found, token = filled.search_traces(["0"], max_results=2, page_token=token, order_by=["timestamp"])

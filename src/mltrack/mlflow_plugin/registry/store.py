@@ -26,8 +26,6 @@ from mlflow.store.model_registry import (
 )
 from mlflow.store.model_registry.abstract_store import AbstractStore
 from mlflow.utils.validation import (
-    _validate_model_alias_name,
-    _validate_model_alias_name_reserved,
     _validate_model_name,
     _validate_model_renaming,
     _validate_model_version,
@@ -39,6 +37,7 @@ from mlflow.utils.validation import (
 from mltrack.errors import AlreadyExistsError, MltrackError, NotFoundError
 from mltrack.mlflow_plugin.artifacts.local_folder import register_local_repository
 from mltrack.mlflow_plugin.errors import as_mlflow, beginning, raises_mlflow, with_words
+from mltrack.mlflow_plugin.registry.alias_names import check_alias, check_alias_is_free
 from mltrack.mlflow_plugin.registry.search import PROMPT_TAG, find_models, find_versions, page
 from mltrack.mlflow_plugin.registry.sources import download_uri, kept_place, shown_source
 from mltrack.mlflow_plugin.registry.webhooks import Webhooks
@@ -293,20 +292,20 @@ class RegistryStore(Webhooks, AbstractStore):
     def set_registered_model_alias(self, name: str, alias: str, version: int | str) -> None:
         """Set the version of an alias, replacing any other."""
         _validate_model_name(name)
-        _validate_model_alias_name(alias)
-        _validate_model_alias_name_reserved(alias)
+        check_alias(alias)
+        check_alias_is_free(alias)
         self._registry.set_alias(name, alias, _validate_model_version(version))
 
     def delete_registered_model_alias(self, name: str, alias: str) -> None:
         """Remove an alias; it need not exist."""
         _validate_model_name(name)
-        _validate_model_alias_name(alias)
+        check_alias(alias)
         self._registry.delete_alias(name, alias)
 
     def get_model_version_by_alias(self, name: str, alias: str) -> MlflowVersion:
         """The version of an alias; ``latest`` is the highest one."""
         _validate_model_name(name)
-        _validate_model_alias_name(alias)
+        check_alias(alias)
         if alias.lower() == "latest":
             versions = self._registry.versions(name)
             if not versions:

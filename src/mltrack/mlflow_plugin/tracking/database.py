@@ -129,20 +129,30 @@ class DatabaseMethods(BaseStore):
         max_results: int | None = None,
         page_token: str | None = None,
         include_trace_count: bool = False,
+        **more: Any,
     ) -> Any:
-        """Issues that match a filter; on request with the number of traces that have one, which the store knows."""
-        if not include_trace_count:
-            return self._in_tables("search_issues", experiment_id, filter_string, max_results, page_token)
+        """Issues that match a filter; on request with the number of traces that have one, which the store knows.
+
+        ``more`` is what later versions of MLflow than 3.17 take.
+        """
+        if not include_trace_count or more.get("order_by"):
+            page = self._in_tables("search_issues", experiment_id, filter_string, max_results, page_token, **more)
+            if include_trace_count and page:
+                counts = self._issue_counts()
+                for issue in page:
+                    issue.trace_count = counts[issue.issue_id]
+            return page
         from mlflow.store.tracking import SEARCH_ISSUES_DEFAULT_MAX_RESULTS
         from mlflow.utils.search_utils import SearchUtils
 
         offset = SearchUtils.parse_start_offset_from_page_token(page_token)
         limit = SEARCH_ISSUES_DEFAULT_MAX_RESULTS if max_results is None else max_results
-        self._in_tables("search_issues", experiment_id, filter_string, limit)  # refuses what is not a limit
+        first = self._in_tables("search_issues", experiment_id, filter_string, limit, **more)  # refuses bad arguments
+        more.pop("include_total_count", None)
         issues: list[Any] = []
         token = None
         while True:
-            page = self._in_tables("search_issues", experiment_id, filter_string, ISSUES_PAGE, token)
+            page = self._in_tables("search_issues", experiment_id, filter_string, ISSUES_PAGE, token, **more)
             issues += page
             token = page.token
             if token is None:
@@ -152,10 +162,12 @@ class DatabaseMethods(BaseStore):
             issue.trace_count = counts[issue.issue_id]
         # the pages are ordered by severity, then time; sorts are stable
         issues.sort(key=lambda issue: (issue.severity._rank if issue.severity else -1, issue.trace_count), reverse=True)
-        more = len(issues) > offset + limit
-        return PagedList(
-            issues[offset : offset + limit], SearchUtils.create_page_token(offset + limit) if more else None
+        has_more = len(issues) > offset + limit
+        found: Any = PagedList(
+            issues[offset : offset + limit], SearchUtils.create_page_token(offset + limit) if has_more else None
         )
+        found.total_count = getattr(first, "total_count", None)
+        return found
 
     def _issue_counts(self) -> Counter[str]:
         """How many traces have an issue, by its id."""

@@ -108,6 +108,7 @@ DATABASE_METHODS: dict[str, tuple[str, ...]] = {
         "get_gateway_model_definition",
         "get_secret_info",
         "list_budget_policies",
+        "list_budget_policies_across_workspaces",
         "list_endpoint_bindings",
         "list_endpoint_guardrail_configs",
         "list_gateway_endpoints",
