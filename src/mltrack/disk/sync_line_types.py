@@ -28,6 +28,7 @@ from mltrack.disk.fields import (
 
 __all__ = [
     "ABSENT",
+    "ARRIVING",
     "BUNDLE",
     "BUNDLES_PULLED",
     "BUNDLE_UNIT",
@@ -41,6 +42,10 @@ __all__ = [
 _COUNT = count()
 
 # --- copies from other stores ---------------------------------------------------------------------------------
+
+_WRITERS = listing(NAME)
+ARRIVING = Records({"arriving": _WRITERS, "made": _WRITERS, "replaced": _WRITERS}, {})
+"""live/arriving: which writers of a run don't count yet, or any more."""
 
 COPIED = Records({"unit": TEXT, "token": TEXT}, {})
 """copied/<store_id>.jsonl: which units of another store are whole here."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mltrack.disk.filesystem import LOCAL, FileSystem
 from mltrack.disk.layout import is_run_id
 from mltrack.errors import MltrackError
-from mltrack.storage.runs.stand_ins import replace_stand_ins
+from mltrack.storage.runs.stand_ins import STANDS_IN, hide_arriving, may_have_stand_ins, replace_stand_ins
 from mltrack_sync.stores.artifact_facts import ArtifactFacts
 from mltrack_sync.stores.copied_markers import CopiedMarkers, has_markers
 from mltrack_sync.stores.held_tokens import HeldTokens
@@ -176,7 +176,7 @@ class LocalTarget:
             writer.place("live/_")
             markers.begin(_unfinished(run, snapshot, starts))
         try:
-            for piece in pieces:
+            for piece in self._hiding(run, snapshot, pieces):
                 writer.write(piece)
             writer.settle()
         finally:
@@ -202,11 +202,30 @@ class LocalTarget:
             points=points,
         )
 
+    def _hiding(self, run: RunFolder, snapshot: UnitSnapshot, pieces: Iterable[Piece]) -> Iterator[Piece]:
+        """The pieces; where stand-ins and the run's own writers meet, those that come don't count until all is here."""
+        known = {name.partition(".")[0] for name in _names(run.events)}
+        new = {writer_of(state.path) for state in snapshot.files if state.path.startswith("events/")} - known
+        if known and new and may_have_stand_ins(run.events):
+            hide_arriving(self._layout, run.run_id, new, fs=self._fs)
+        for piece in pieces:
+            writer = writer_of(piece.path) if known and piece.path.startswith("events/") else ""
+            if writer in new and piece.start == 0 and STANDS_IN in piece.data.partition(b"\n")[0]:
+                hide_arriving(self._layout, run.run_id, [writer], fs=self._fs)
+            yield piece
+
     def _mark(self, run: RunFolder, snapshot: UnitSnapshot) -> None:
         """Tell catalogs that the run has changed."""
         logs = [state.path for state in snapshot.files if state.path.startswith("events/")]
         if logs and self._layout.changed.is_dir():
             os.close(self._fs.open_append(self._layout.changed / f"{run.run_id}.{writer_of(logs[0])}"))
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _check_discardable(folder: Path, path: str, state: FileState) -> None:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mltrack.disk.arriving import ArrivingWriters, read_arriving, write_arriving
 from mltrack.disk.filesystem import LOCAL, FileSystem, reading
 from mltrack.disk.jsonlog import JsonLog
 from mltrack.errors import NotFoundError
@@ -22,21 +24,24 @@ from mltrack.storage.runs.imported import RunImport
 from mltrack.storage.runs.stored_run import StoredRun
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
     import numpy.typing as npt
 
-    from mltrack.disk.layout import Layout
+    from mltrack.disk.layout import Layout, RunFolder
     from mltrack.disk.segment import PointColumns
     from mltrack.entities import Event
 
     Hashes = npt.NDArray[np.uint64]
 
-__all__ = ["replace_stand_ins"]
+__all__ = ["STANDS_IN", "hide_arriving", "may_have_stand_ins", "replace_stand_ins"]
 
 HEAD_BYTES = 4096
-_STANDS_IN = b'"stand_in"'
+
+STANDS_IN = b'"stand_in"'
+"""What the first line of one holds."""
+
 OWN_ROLES = ("create", "resume", "fork")
 NS_PER_MS = 1_000_000
 _KEYED = {"param": ("key",), "tag": ("key",), "artifact": ("path",), "dataset": ("name", "digest")}
@@ -45,11 +50,31 @@ _KEYED = {"param": ("key",), "tag": ("key",), "artifact": ("path",), "dataset": 
 _MIX = tuple(map(np.uint64, (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9)))
 
 
+def hide_arriving(layout: Layout, run_id: str, writers: Collection[str], *, fs: FileSystem = LOCAL) -> None:
+    """Let writers that are about to be copied not count before replace_stand_ins.
+
+    Args:
+        layout: The store.
+        run_id: The run.
+        writers: The writers' names.
+        fs: The file system to write with.
+
+    Raises:
+        StoreError, OSError: the disk refuses.
+    """
+    folder = layout.run(run_id)
+    found = read_arriving(folder.path)
+    if found.replaced:
+        found = _cleared(folder, found, fs)
+    if not found.arriving.issuperset(writers):
+        write_arriving(folder.path, replace(found, arriving=found.arriving.union(writers)), fs=fs)
+
+
 def replace_stand_ins(layout: Layout, run_id: str, *, fs: FileSystem = LOCAL) -> int:
     """Take out of stand-ins what the run's other writers have; returns how many points that were.
 
-    What is left goes to a new stand-in before the old one is removed: a kill in between leaves both, and the next time
-    the old one goes.
+    What is left goes to a new stand-in. In one step, that and the run's own writers count, and the old one does not any
+    more; then it is removed. After a kill in between the next time finishes it.
 
     Args:
         layout: The store.
@@ -60,20 +85,43 @@ def replace_stand_ins(layout: Layout, run_id: str, *, fs: FileSystem = LOCAL) ->
         StoreError, OSError: the disk refuses.
     """
     folder = layout.run(run_id)
-    if not _may_have_stand_ins(folder.events):
+    arriving = read_arriving(folder.path)
+    if not arriving.hidden and not may_have_stand_ins(folder.events):
         return 0
     try:
+        if arriving.made or arriving.replaced:
+            arriving = _cleared(folder, arriving, fs)
         run = StoredRun(folder)
     except NotFoundError:
         return 0
     events = run.read_events()
     found = {event.writer: event for event in events if event.type == "writer" and event.fields.get("stand_in")}
-    if not found or not any(writer.role in OWN_ROLES for writer in run.state.writers.values()):
-        return 0
-    return sum(_replace(layout, StoredRun(run.folder), found[writer], fs) for writer in sorted(found))
+    done: list[str] = []
+    taken = 0
+    if any(writer.role in OWN_ROLES for writer in run.state.writers.values()):
+        for writer in sorted(found):
+            count = _take_out(layout, StoredRun(folder), found[writer], done, fs)
+            if count is not None:
+                done.append(writer)
+                taken += count
+    if done:
+        write_arriving(folder.path, ArrivingWriters(replaced=frozenset(done)), fs=fs)
+    if done or arriving.hidden:
+        _cleared(folder, ArrivingWriters(replaced=frozenset(done)), fs)
+    return taken
 
 
-def _may_have_stand_ins(events: Path) -> bool:
+def _cleared(folder: RunFolder, found: ArrivingWriters, fs: FileSystem) -> ArrivingWriters:
+    """Remove writers that were replaced, or that were to replace others before a kill; returns what is left."""
+    run = StoredRun(folder)
+    for writer in sorted((found.made | found.replaced) & run.state.writers.keys()):
+        _remove(run, writer, fs)
+    left = ArrivingWriters(found.arriving)
+    write_arriving(folder.path, left, fs=fs)
+    return left
+
+
+def may_have_stand_ins(events: Path) -> bool:
     """Whether a writer may be one, by the first line of each: few runs have any, and none is read for this."""
     try:
         names = os.listdir(events)
@@ -82,35 +130,43 @@ def _may_have_stand_ins(events: Path) -> bool:
     for name in names:
         with contextlib.suppress(OSError), reading(f"{events}/{name}", follow=False) as file:
             first, newline, _ = file.read(HEAD_BYTES).partition(b"\n")
-            if not newline or _STANDS_IN in first:
+            if not newline or STANDS_IN in first:
                 return True
     return False
 
 
-def _replace(layout: Layout, run: StoredRun, opened: Event, fs: FileSystem) -> int:
+def _take_out(layout: Layout, run: StoredRun, opened: Event, done: Collection[str], fs: FileSystem) -> int | None:
+    """How many of a stand-in's points others have, but those ``done``; what is left goes to a new one.
+
+    None where no point of it is here otherwise: the run's own come later.
+    """
     writer = opened.writer
-    held = _hashes(points for name, points in run.read_points(rewinds=()) if name != writer)
+    others = (points for name, points in run.read_points(rewinds=()) if name != writer and name not in done)
+    held = _hashes(others)
     left, count, total = [], 0, 0
-    for _, points in run.read_points(writer=writer):
+    for name, points in run.read_points(rewinds=()):
+        if name != writer:
+            continue
         mine = _missing(points, held)
         total += len(mine)
         count += int(mine.sum())
         left += [_columns(points, mine, key) for key in _keys(points, mine)]
     if count == total and total:
-        return 0  # none of its points is here otherwise: the run's own come later
+        return None
     facts = _own_facts(run.read_events(), writer)
     if left or facts:
         origin = str(opened.fields.get("origin", ""))
         new = RunImport(layout, run.run_id, origin, not_before=run.state.last_time, fs=fs, stand_in=True)
         whole = False
         try:
+            known = read_arriving(run.folder.path)
+            write_arriving(run.folder.path, replace(known, made=known.made | {new.writer}), fs=fs)
             new.add(*facts)
             for key, values, steps, times in left:
                 new.log(key, values, steps, times)
             whole = True
         finally:
             new.close(whole=whole)
-    _remove(run, writer, fs)
     return total - count
 
 
@@ -120,13 +176,15 @@ def _remove(run: StoredRun, writer: str, fs: FileSystem) -> None:
     Before them, its last line takes back how many points it has: a kill leaves nothing that seems to be lost.
     """
     folder = run.folder
-    last = [event for event in run.read_events() if event.writer == writer][-1]
-    log = JsonLog(folder.events / f"{writer}.jsonl", fs=fs)
-    try:
-        log.append([{"seq": last.seq + 1, "time": last.time + 1, "type": "close", "points": 0}])
-        log.sync()
-    finally:
-        log.close()
+    events = [event for event in run.read_events() if event.writer == writer]
+    if events:  # else it was killed with its first line
+        log = JsonLog(folder.events / f"{writer}.jsonl", fs=fs)
+        try:
+            last = events[-1]
+            log.append([{"seq": last.seq + 1, "time": last.time + 1, "type": "close", "points": 0}])
+            log.sync()
+        finally:
+            log.close()
     names = [path for _, path in segments_of(folder, writer)]
     names += sorted(folder.points.glob(f"{writer}.*.points"))
     for path in names:

@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from mltrack.disk.arriving import read_arriving
 from mltrack.disk.codec import placeholder_name
 from mltrack.disk.damage import Damage
 from mltrack.disk.elsewhere import MARKER_SUFFIX, latest, read_marker
@@ -79,6 +80,7 @@ class RunState:
         self.writers: dict[str, WriterState] = {}
         self.damage = Damage(report)
         self.lost = 0
+        self._hidden: frozenset[str] = frozenset()  # writers that are being replaced, or take their place
         self._held: dict[str, dict[Any, tuple[Order, Any]]] = {rule.name: {} for rule in RULES.values()}
 
     @property
@@ -106,6 +108,7 @@ class RunState:
             events.sort(key=lambda event: (event.time, event.writer, event.seq))
             for event in events:
                 self._apply(event)
+            self._hidden = read_arriving(self.folder.path).hidden  # last: what was in force before may be gone
         return events
 
     def _read(self, name: str) -> list[Event]:
@@ -244,11 +247,12 @@ class RunState:
     def visibility(self) -> Visibility | None:
         """What counts of its points; None: all that its writers logged."""
         rewinds, fork = self._held["rewinds"], self._only("fork", None)[1]
-        if not rewinds and fork is None:
+        hidden = self._hidden & self.writers.keys()
+        if not rewinds and fork is None and not hidden:
             return None
         undone = self._held["undone"]
         found = (rewind for _, rewind in sorted(rewinds.values(), key=lambda held: held[0]))
-        return Visibility(tuple(replace(one, undone=one.rewind_id in undone) for one in found), fork)
+        return Visibility(tuple(replace(one, undone=one.rewind_id in undone) for one in found), fork, hidden)
 
     @property
     def alerts(self) -> list[Alert]:

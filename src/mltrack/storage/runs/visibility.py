@@ -6,6 +6,8 @@ are not hidden, as their steps count samples. A point counts if no rewind that i
 
 A fork says which writers of which runs it continues, up to which position each, and what was hidden of them: so
 nothing that happens to these runs later changes it, and reading a fork of a fork needs no other run's events.
+
+While a run's own writers are copied next to a stand-in, the points of either are hidden (disk/arriving.py).
 """
 
 from __future__ import annotations
@@ -88,10 +90,11 @@ class Fork:
 
 @dataclass(frozen=True, slots=True)
 class Visibility:
-    """What counts of a run with rewinds, or of a fork."""
+    """What counts of a run with rewinds, of a fork, or while writers of a run (``hidden``) are being replaced."""
 
     rewinds: tuple[Rewind, ...] = ()
     fork: Fork | None = None
+    hidden: frozenset[str] = frozenset()
 
     @property
     def in_force(self) -> list[Rewind]:
@@ -107,13 +110,16 @@ class Visibility:
     def token(self) -> str:
         """A text that changes when another set of points counts; empty for all of the run's own."""
         rewinds = sorted(rewind.rewind_id for rewind in self.in_force)
-        if not rewinds and self.fork is None:
+        if not rewinds and self.fork is None and not self.hidden:
             return ""
         history = [] if self.fork is None else [list(one) for one in map(_plain, self.fork.history)]
-        return hashlib.sha256(json.dumps([rewinds, history]).encode()).hexdigest()[:32]
+        hidden = [sorted(self.hidden)] if self.hidden else []
+        return hashlib.sha256(json.dumps([rewinds, history, *hidden]).encode()).hexdigest()[:32]
 
     def points_of(self, writer: str) -> PointRule | None:
         """What counts of a writer's points; None: all."""
+        if writer in self.hidden:
+            return PointRule((), end=0)
         hidden = [Hidden(rewind.at[writer].points, rewind.step) for rewind in self.in_force if writer in rewind.at]
         inherited = self.inherited.get(writer)
         if inherited is not None:
@@ -121,7 +127,7 @@ class Visibility:
         return PointRule(hidden) if any(one.end for one in hidden) else None
 
     def with_rewinds(self, rewind_ids: Iterable[str]) -> Visibility:
-        """The same with these rewinds in force and no others."""
+        """The same with these rewinds in force and no others, and no writer hidden."""
         wanted = set(rewind_ids)
         return Visibility(
             tuple(Rewind(r.rewind_id, r.step, r.time, r.at, r.rewind_id not in wanted) for r in self.rewinds),

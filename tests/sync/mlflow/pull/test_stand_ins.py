@@ -21,10 +21,12 @@ from mltrack.store import Store
 from mltrack_sync import Remote, push
 from mltrack_sync.engine.pull import pull
 from mltrack_sync.engine.verify import verify
+from mltrack_sync.stores.copying import CopyOptions
 from tests.support.fake_mlflow import FakeMlflow
 from tests.support.filesystems import CountingFileSystem, Stopped
 from tests.support.store_copies import copy
 
+ONE_THREAD = CopyOptions(workers=1)
 LAB = Remote("lab", "http://lab.invalid")
 
 
@@ -94,6 +96,47 @@ def test_the_runs_own_writers_come_after_the_pull(store: Store, tmp_path: Path) 
     assert_each_point_once(other, run_id, fake)
     copy(store, other)
     assert_each_point_once(other, run_id, fake)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pulled_here", [True, False])
+def test_readers_see_each_point_once_at_every_step_of_the_copy(store: Store, tmp_path: Path, pulled_here: bool) -> None:
+    fake, run_id = pushed(store)
+    other = Store.create(tmp_path / "other")
+    pull(other, LAB, http=fake)
+    source, target = (store, other) if pulled_here else (other, store)
+    seen = set[int]()
+
+    def look(step: int) -> None:
+        found = points(target, run_id)
+        assert max(found.values()) == 1, step
+        seen.add(len(found))
+        counted = target.sql("SELECT count(*) AS n FROM metrics").column("n").to_pylist()
+        assert seen.issuperset(counted), step  # the catalog may be a step behind
+
+    copy(source, target, ONE_THREAD, fs=CountingFileSystem(look))
+    assert seen == ({204} if pulled_here else {202, 204})
+    assert_each_point_once(target, run_id, fake)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(1, 80, 4))
+def test_after_a_kill_of_the_copy_readers_see_each_point_once(store: Store, tmp_path: Path, number: int) -> None:
+    fake, run_id = pushed(store)
+    other = Store.create(tmp_path / "other")
+    pull(other, LAB, http=fake)
+
+    def stop(step: int) -> None:
+        if step >= number:
+            raise Stopped
+
+    with contextlib.suppress(Stopped):
+        copy(store, other, ONE_THREAD, fs=CountingFileSystem(stop))
+    found = points(Store.open(other.path), run_id)
+    assert (max(found.values()), len(found)) == (1, 204)
+    assert check_store(other.path).sound
+    copy(store, other, ONE_THREAD)
+    assert_each_point_once(Store.open(other.path), run_id, fake)
 
 
 def test_the_runs_own_writers_came_before_the_pull(store: Store, tmp_path: Path) -> None:
