@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ BLOBS = "blobs"
 
 CHUNK_BYTES = 1 << 20
 
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
 LEFT_S_MAX = 6 * 86_400.0
 """A content that no row names, and that is older, may be removed by a vacuum, a day later at the earliest."""
 
@@ -34,7 +37,13 @@ class BlobChangedError(MltrackError):
 
 
 def blob_path(sha256: str) -> str:
-    """Where the content with that SHA-256 is."""
+    """Where the content with that SHA-256 is.
+
+    Raises:
+        BlobChangedError: it is none, but may be the path of another file.
+    """
+    if _SHA256.fullmatch(sha256) is None:
+        raise BlobChangedError(f"{sha256!a:.80} is not a SHA-256", hint="a row of the lake is broken")
     return f"{BLOBS}/{sha256[:2]}/{sha256}"
 
 

@@ -23,7 +23,7 @@ from mltrack.importers.span_heads import read_span, spans_fact
 from mltrack.storage.models.state import identity
 from mltrack.storage.traces.figures import cost_of, json_object, token_usage_of
 from mltrack.storage.traces.trace import COST, SESSION, TOKENS
-from mltrack_sync.lake.blobs import blob_path
+from mltrack_sync.lake.blobs import BlobChangedError, blob_path
 from mltrack_sync.lake.latest_rows import newest_rows
 
 if TYPE_CHECKING:
@@ -205,6 +205,9 @@ class OthersPull:
                 continue
             with self.lake.tables.files.open(blob_path(each["sha256"])) as stream:
                 stored = store_stream(stream, root, each["path"])
+            if stored.sha256 != each["sha256"]:
+                (root / stored.path).unlink()
+                raise BlobChangedError(f"the lake has other bytes of {each['path']!r}", hint="see: mltrack verify")
             self.store.logged_models.add_artifacts(model_id, [(stored.path, stored.size, stored.sha256)])
             self.counts["artifacts"] += 1
             self.counts["artifact_bytes"] += stored.size

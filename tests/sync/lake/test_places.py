@@ -10,6 +10,7 @@ from mltrack.errors import UsageError
 from mltrack.store import Store
 from mltrack.text.redaction import hide
 from mltrack_sync import Remotes
+from mltrack_sync.lake.blobs import BlobChangedError, blob_path
 from mltrack_sync.lake.places import LakePlace, is_lake_url
 from mltrack_sync.remotes.kind import kind_of
 
@@ -66,3 +67,9 @@ def test_the_container_of_azure_s_storage_is_not_a_secret(tmp_path: Path) -> Non
 @pytest.mark.parametrize("text", ["https://host/x", "azureml:w", "/path", "deltas", "http://s3/x"])
 def test_other_urls_are_of_other_kinds(text: str) -> None:
     assert not is_lake_url(text)
+
+
+@pytest.mark.parametrize("text", ["../../etc/passwd", "A" * 64, "", "ab"])
+def test_a_row_can_not_name_a_file_outside_the_contents(text: str) -> None:
+    with pytest.raises(BlobChangedError, match="is not a SHA-256"):
+        blob_path(text)

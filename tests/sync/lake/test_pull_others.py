@@ -26,7 +26,7 @@ def add_much(store: Store) -> str:
     experiment = store.workspace.create("with tags", {"team": "blue"}, created=NOW_MS * 10**6)
     store.workspace.set_stage(store.workspace.create("gone").experiment_id, "deleted")
     registry = store.registry
-    registry.create_version("net", "runs:/b/model", description="second", tags={"x": "y"})
+    registry.create_version("net", "runs:/b/model", create_model=True, description="second", tags={"x": "y"})
     registry.set_stage("net", 2, "Production")
     registry.create_version("net", "runs:/c/model")
     registry.delete_version("net", 3)
@@ -44,6 +44,20 @@ def add_much(store: Store) -> str:
     models.set_status(model.model_id, "READY")
     add_trace(store, experiment.experiment_id)
     return model.model_id
+
+
+@pytest.mark.slow
+def test_a_file_of_other_bytes_is_refused(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "store")
+    store.registry.create_version("net", "runs:/a/model", create_model=True)
+    add_much(store)
+    push(store, Remotes(store).add("lake", f"delta:{tmp_path / 'lake'}"))
+    (blob,) = (path for path in (tmp_path / "lake" / "blobs").rglob("*") if path.is_file())
+    blob.write_bytes(b"other bytes")
+    other = Store.create(tmp_path / "other")
+    (problem,) = pull(other, Remotes(other).add("lake", f"delta:{tmp_path / 'lake'}")).problems
+    assert "the lake has other bytes of 'data/weights.bin'" in problem
+    assert not list((other.path / "models").rglob("weights.bin"))
 
 
 def add_trace(store: Store, experiment_id: str) -> None:
@@ -139,6 +153,8 @@ def test_a_selection_takes_along_what_belongs_to_it(tmp_path: Path) -> None:
         mltrack.set_experiment(f"experiment {number}")
         with mltrack.start_run(run_name=f"run {number}") as run:
             run.log_param("number", number)
+            model = store.logged_models.create(run.info.experiment_id, f"model {number}")
+            run.log_outputs(models=[model.model_id])
         told = {"type": "info", "trace_id": f"tr-{number}", "request_time": NOW_MS, "state": "OK"}
         store.traces.add(run.info.experiment_id, told)
     store.traces.close()
@@ -147,5 +163,6 @@ def test_a_selection_takes_along_what_belongs_to_it(tmp_path: Path) -> None:
     other = Store.create(tmp_path / "other")
     remote = Remotes(other).add("lake", f"delta:{tmp_path / 'lake'}")
     report = pull(other, remote, selection=Selection(experiments=("experiment 1",)))
-    assert (report.runs, report.traces, report.problems) == (1, 1, ())
+    assert (report.runs, report.logged_models, report.traces, report.problems) == (1, 1, 1, ())
+    assert [each.name for each in other.logged_models.models()] == ["model 1"]
     assert [trace.trace_id for trace in other.traces.all()] == ["tr-1"]
