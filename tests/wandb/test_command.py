@@ -92,12 +92,12 @@ def test_modules_inside_wandb_are_found_or_refused_with_what_to_use(tmp_path: Pa
         "from wandb.data_types import Image\n"
         "assert (Run, CommError, Image) == (wandb.Run, wandb.CommError, wandb.Image)\n"
         "assert importlib.util.find_spec('wandb') is not None\n"
-        "try:\n    from wandb.integration.keras import WandbMetricsLogger\n"
+        "try:\n    from wandb.integration.fastai import WandbCallback\n"
         "except ImportError as error:\n    print(error)\n"
     )
     done = python(tmp_path, "-m", "mltrack.wandb", "train.py")
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "mltrack.wandb has no module wandb.integration.keras: use mltrack.integrations.keras\n"
+    assert done.stdout == "mltrack.wandb has no module wandb.integration.fastai: use mltrack.autolog()\n"
 
 
 @pytest.mark.slow

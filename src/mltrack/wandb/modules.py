@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -18,8 +19,13 @@ __all__ = ["Finder"]
 
 _FACE = "mltrack.wandb"
 _SAME = ("data_types", "errors", "plot", "util")
+_REAL = {"integration": "mltrack.wandb.integration"} | {
+    f"{above}{name}": f"mltrack.wandb.integration.{name}"
+    for name in ("keras", "lightgbm", "xgboost")
+    for above in ("", "integration.")
+}
+"""Modules that there are, by wandb's names."""
 _PARTS = {
-    "integration": (),
     "sdk": (),
     "sdk.wandb_run": ("Run",),
     "sdk.lib": ("RunDisabled",),
@@ -50,7 +56,7 @@ class Finder(MetaPathFinder, Loader):
         if not fullname.startswith(self._prefix):
             return None
         name = fullname.removeprefix(self._prefix)
-        if name in _SAME or name in _PARTS:
+        if name in _SAME or name in _PARTS or name in _REAL:
             return ModuleSpec(fullname, self, is_package=True)
         if name.startswith("_"):
             return None
@@ -60,6 +66,8 @@ class Finder(MetaPathFinder, Loader):
         """Make it."""
         face = sys.modules[_FACE]
         name = spec.name.removeprefix(self._prefix)
+        if name in _REAL:
+            return import_module(_REAL[name])
         module = ModuleType(spec.name)
         names = _PARTS.get(name)
         source = face if names is not None or name in ("data_types",) else getattr(face, name)

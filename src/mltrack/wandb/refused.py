@@ -42,11 +42,11 @@ NAMES = {
 """Names, of the module and of a run."""
 
 MODULES = {
-    "keras": "use mltrack.integrations.keras",
+    "keras": "import wandb.integration.keras, or use mltrack.integrations.keras",
     "tensorflow": "use mltrack.integrations.keras, or mltrack.integrations.tensorboard",
     "tensorboard": "use mltrack.integrations.tensorboard.SummaryWriter, or mltrack import with the event files",
-    "xgboost": "use mltrack.integrations.xgboost",
-    "lightgbm": "use mltrack.integrations.lightgbm",
+    "xgboost": "import wandb.integration.xgboost, or use mltrack.integrations.xgboost",
+    "lightgbm": "import wandb.integration.lightgbm, or use mltrack.integrations.lightgbm",
     "catboost": "use mltrack.autolog()",
     "sklearn": "use mltrack.autolog(), and wandb.plot for charts",
     "fastai": "use mltrack.autolog()",
