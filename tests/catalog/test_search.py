@@ -280,3 +280,19 @@ def test_a_run_that_waits_to_be_recorded_has_no_duration_yet(empty_store: Store)
     write_run(empty_store, name="waits", status="SCHEDULED", end_ms=None)
     write_run(empty_store, name="lasted")
     assert found(empty_store, "duration >= 0") == ["lasted"]
+
+
+def test_runs_are_found_and_ordered_by_how_many_points_and_alerts_they_have(empty_store: Store) -> None:
+    write_run(empty_store, name="few", metrics={"a": [(0, 1.0)], "b": [(0, 1.0)]})
+    write_run(empty_store, name="many", metrics={"a": [(step, 1.0) for step in range(5)]})
+    write_run(empty_store, name="none", tags={"mltrack.alert.nan": "a is NaN", "mltrack.alert.up": "a > 1"})
+    assert found(empty_store, "points > 2") == ["many"]
+    assert found(empty_store, "attributes.points = 0 and alerts >= 2") == ["none"]
+    for most in (1, 10):
+        names: list[str] = []
+        token: str | None = None
+        while token is not None or not names:
+            page = empty_store.search_runs(order_by=["points DESC"], max_results=most, page_token=token)
+            names += [run.info.run_name for run in page]
+            token = page.token
+        assert names == ["many", "few", "none"]

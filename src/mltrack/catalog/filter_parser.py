@@ -55,12 +55,12 @@ _ALIASES = {
     "experiment": "experiment_name",
 }
 ATTRIBUTES = (
-    *("artifact_uri", "duration", "end_time", "experiment_name", "parent_run_id"),
+    *("alerts", "artifact_uri", "duration", "end_time", "experiment_name", "parent_run_id", "points"),
     *("run_id", "run_name", "start_time", "status", "user_id"),
 )
 DATASET_KEYS = ("name", "digest", "context")
 _TIMES = ("start_time", "end_time", "creation_time", "last_update_time")
-_NUMERIC = ("duration", "start_time", "end_time")
+_NUMERIC = ("alerts", "duration", "points", "start_time", "end_time")
 
 
 class Name(NamedTuple):

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from mltrack.catalog.comparators import NULLS
 from mltrack.catalog.filter_parser import ATTRIBUTE, DATASET, METRIC, PARAM, TAG, And, Comparison, Name, Node
+from mltrack.environment import ALERT_TAG
 from mltrack.errors import FilterError
 from mltrack.text.encodable import encodable
 
@@ -54,6 +55,10 @@ def attribute_columns(now_ms: int, parameters: Parameters) -> dict[str, str]:
         "experiment_name": "coalesce(e.name, runs.experiment_name)",
         "duration": f"(CASE WHEN runs.status = 'SCHEDULED' THEN NULL ELSE"
         f" (coalesce(runs.end_time, CAST({now} AS BIGINT)) - runs.start_time) / 1000 END)",
+        "points": "(SELECT CAST(coalesce(sum(m.count), 0) AS DOUBLE) FROM base.latest_metrics m"
+        " WHERE m.run_id = runs.run_id)",
+        "alerts": "(SELECT CAST(count(*) AS DOUBLE) FROM base.tags t WHERE t.run_id = runs.run_id"
+        f" AND starts_with(t.key, '{ALERT_TAG}.'))",
     }
 
 
