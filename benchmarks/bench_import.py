@@ -6,9 +6,8 @@ Next to each: a reader that only reads the same points into memory and writes no
 metric, where it still reads the format, and pandas; TensorBoard's EventAccumulator and its loader of events; wandb's
 own class of records; sqlite3 and json for rows of JSON; rocksdict; pyarrow. Promise: at least 300,000 points a second
 from text, event files, wandb's files, rows of JSON and databases, 150,000 where each number is a record (SwanLab,
-ClearML, aim; Comet: 100,000), a million from columns (CSV, Parquet), in no more than 400 MB however many points there
-are. A rate in points a second of processor time does not depend on what else the machine does; the promise is about
-this one.
+Comet, ClearML, aim), a million from columns (CSV, Parquet), in no more than 400 MB however many points there are. A
+rate in points a second of processor time does not depend on what else the machine does; the promise is about this one.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ RATE_MIN = {
     "exports": 1_000_000,
     "dvclive": 300_000,
     "swanlog": 150_000,
-    "comet": 100_000,
+    "comet": 150_000,
     "clearml": 150_000,
     ".aim": 150_000,
 }

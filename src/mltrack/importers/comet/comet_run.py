@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from mltrack.importers.kept_points import KeptPoints
 from mltrack.importers.logged_rows import BATCH_ITEMS, LoggedRows, is_step
 from mltrack.importers.png_image import PNG, PngImage
 from mltrack.importers.source import SourceError, SourceValue
-from mltrack.importers.times import ns_of_ms
+from mltrack.importers.times import NS_PER_MS, ns_of_ms
 from mltrack.values.rich import Text
 
 if TYPE_CHECKING:
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
 __all__ = ["CometRun", "Upload"]
 
 VALUE_BYTES_MAX = 64 << 20
+_USUAL = re.compile(
+    rb'\{"payload":\{"local_timestamp":([0-9]{1,13}),"message_id":[0-9]+,"metric":\{"epoch":(?:null|[0-9]+),'
+    rb'"metricName":"([ !#-\[\]-~]+)","metricValue":(-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?),'
+    rb'"step":(null|[0-9]{1,18})\}\},"type":"metric_msg"\}\s*'
+)
+"""A message of a number without a context, as Comet writes nearly all: read without JSON."""
 TEXT, IMAGE = "text-sample", "visualization"
 
 
@@ -86,33 +93,46 @@ class CometRun:
     def _parts(self, note: bool) -> Iterator[Columns]:
         rows, last_step = LoggedRows(), 0
         for archive in self.archives:
-            for kind, payload, place in self._messages(archive):
-                try:
-                    if isinstance(payload.get("metric"), dict):
-                        last_step = _add_metric(rows, payload, last_step)
-                    elif note:
-                        self._note(archive, kind, payload)
-                except (ValueError, TypeError, KeyError, AttributeError) as error:
-                    self.findings.problem(place, f"can't be read: {' '.join(str(error).split())[:200]}")
+            for number, line in self._lines(archive):
+                usual = _USUAL.fullmatch(line)
+                if usual is not None:
+                    last_step = last_step if usual[4] == b"null" else int(usual[4])
+                    name, factor = metric_name(usual[2].decode("ascii"))
+                    rows.add(last_step, int(usual[1]) * NS_PER_MS, {name: float(usual[3]) * factor})
+                else:
+                    last_step = self._take_message(archive, number, line, rows, last_step, note)
                 if len(rows) >= BATCH_ITEMS:
                     yield rows.take()[0]
         yield rows.take()[0]
 
-    def _messages(self, archive: Archive) -> Iterator[tuple[str, dict[str, Any], str]]:
-        """Type and payload of each message, and where it is. What can't be read is named."""
+    def _lines(self, archive: Archive) -> Iterator[tuple[int, bytes]]:
+        """The lines of its messages. Where they can't be read further, that is named."""
         try:
-            for number, line in archive.lines():
-                place = f"{archive.where}: messages.json: line {number:,}"
-                try:
-                    record = parse_json(line)
-                    kind, payload = record["type"], record["payload"]
-                except (ValueError, KeyError, TypeError, RecursionError) as error:
-                    self.findings.problem(place, f"not a message of Comet's: {' '.join(str(error).split())[:100]}")
-                    continue
-                if isinstance(kind, str) and isinstance(payload, dict):
-                    yield kind, payload, place
+            yield from archive.lines()
         except SourceError as error:
             self.findings.problem(archive.where, str(error))
+
+    def _take_message(
+        self, archive: Archive, number: int, line: bytes, rows: LoggedRows, last_step: int, note: bool
+    ) -> int:
+        """Take any message; returns the step of the last number. One that can't be read is named."""
+        place = f"{archive.where}: messages.json: line {number:,}"
+        try:
+            record = parse_json(line)
+            kind, payload = record["type"], record["payload"]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            self.findings.problem(place, f"not a message of Comet's: {' '.join(str(error).split())[:100]}")
+            return last_step
+        if not isinstance(kind, str) or not isinstance(payload, dict):
+            return last_step
+        try:
+            if isinstance(payload.get("metric"), dict):
+                return _add_metric(rows, payload, last_step)
+            if note:
+                self._note(archive, kind, payload)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            self.findings.problem(place, f"can't be read: {' '.join(str(error).split())[:200]}")
+        return last_step
 
     # --- facts ---
 
