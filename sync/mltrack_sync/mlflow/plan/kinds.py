@@ -40,6 +40,10 @@ LABEL_SCHEMA = "label schema"
 TRACE = "trace"
 TRACE_TAG = "trace tag"
 
+RUNS = "runs/"
+TRACES = "trace/"
+"""What the names of runs and single traces begin with among what differs."""
+
 
 def dataset_key(used: DatasetInput) -> str:
     """How the ledger names a dataset that a run is linked to."""

@@ -55,7 +55,8 @@ Again = frozenset[tuple[str, str, str]]
 class Scope:
     """The selected part of a store; each method says what of it a ledger lacks at that moment, for one stage of a push.
 
-    ``heads`` are those of the selected runs. ``retry`` includes all that was rejected, ``again`` some of it.
+    ``heads`` are those of the selected runs. ``retry`` includes all that was rejected, ``again`` some of it; ``resent``
+    are traces that go again in any case.
     ``history`` says how many points of a metric go.
     """
 
@@ -64,6 +65,7 @@ class Scope:
     heads: Mapping[str, RunHead]
     retry: bool = False
     again: Again = frozenset()
+    resent: frozenset[str] = frozenset()
     history: HistorySetting = field(default_factory=HistorySetting)
 
     def runs(self, state: LedgerView) -> tuple[str, ...]:
@@ -106,7 +108,7 @@ class Scope:
 
     def traces(self, state: LedgerView) -> PendingTraces:
         """Traces."""
-        again = {key for _, kind, key in self.again if kind == TRACE}
+        again = {key for _, kind, key in self.again if kind == TRACE} | self.resent
         return find_pending_traces(self.store, state, self.selection, self.heads, retry=self.retry, again=again)
 
     def tables(self, state: LedgerView) -> PendingTables:

@@ -81,13 +81,13 @@ def find_pending_traces(
         selection: What is selected: traces of selected runs, and of whole experiments.
         chosen: The selected runs.
         retry: Whether to retry what was rejected.
-        again: Traces, rejected as a whole, that are retried in any case.
+        again: Traces that are sent in any case.
     """
     sizes = fact_sizes(store)  # before the facts are read: what is added meanwhile is seen next time
     rejected = [item for item in state.rejected.values() if not item.run_id]
     whole = {item.key for item in rejected if item.kind == TRACE}
     of_tags = {item.key.partition("/")[0] for item in rejected if item.kind == TRACE_TAG}
-    tried = whole | of_tags if retry else whole.intersection(again)
+    tried = {*(whole | of_tags if retry else ()), *again}
     known = state.traces
     if sizes == known.sizes and not tried:
         return PendingTraces()

@@ -1,10 +1,11 @@
-"""Runs that a comparison found different on a server: all of them is in doubt, and compared before it is sent."""
+"""What a comparison found different on a server: runs are compared before they are sent, traces are sent again."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from mltrack_sync.ledger.stores import differs_line
+from mltrack_sync.mlflow.plan.kinds import RUNS, TRACES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -12,9 +13,18 @@ if TYPE_CHECKING:
     from mltrack.entities import RunHead
     from mltrack_sync.ledger.ledger import Ledger
 
-__all__ = ["note_repaired", "put_in_doubt"]
+__all__ = ["differing_traces", "note_repaired", "note_resent", "put_in_doubt"]
 
-RUNS = "runs/"
+
+def differing_traces(ledger: Ledger) -> frozenset[str]:
+    """The ids of traces that differ. All of a trace may be sent twice: the server keeps it once."""
+    units = ledger.state.copied.differing
+    return frozenset(unit.removeprefix(TRACES) for unit in units if unit.startswith(TRACES))
+
+
+def note_resent(ledger: Ledger, trace_ids: Collection[str]) -> None:
+    """Have the ledger know the traces that were sent again."""
+    ledger.copied([differs_line(f"{TRACES}{trace_id}", differs=False) for trace_id in sorted(trace_ids)])
 
 
 def put_in_doubt(ledger: Ledger, heads: Mapping[str, RunHead]) -> tuple[str, ...]:

@@ -6,12 +6,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from mltrack_sync.mlflow.plan.kinds import RUNS, TRACE, TRACE_TAG, TRACES
 from mltrack_sync.report import Difference
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["NOTHING", "WAITS", "Findings", "is_repairable"]
+__all__ = ["NOTHING", "WAITS", "Findings", "repairable_unit"]
 
 SHOWN_CHARS = 60
 NOTHING = "nothing"
@@ -90,13 +91,18 @@ class Findings:
         return tuple(found)
 
 
-def is_repairable(difference: Difference) -> bool:
-    """Whether it is one of a run that neither waits nor was rejected: a repair may mend it."""
-    return (
-        bool(difference.run_id)
-        and not difference.remote.endswith(f"({WAITS})")
-        and "(rejected: " not in difference.remote
-    )
+def repairable_unit(difference: Difference) -> str:
+    """The run or trace that a repair may mend, as the ledger names it; "" if it waits, was rejected, or is neither."""
+    if not _may_be_repaired(difference):
+        return ""
+    if difference.run_id:
+        return f"{RUNS}{difference.run_id}"
+    trace_id = difference.key.partition("/")[0] if difference.kind in (TRACE, TRACE_TAG) else ""
+    return f"{TRACES}{trace_id}" if trace_id else ""
+
+
+def _may_be_repaired(difference: Difference) -> bool:
+    return not difference.remote.endswith(f"({WAITS})") and "(rejected: " not in difference.remote
 
 
 def _shown(value: object) -> str:

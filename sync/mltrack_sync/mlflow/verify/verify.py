@@ -13,10 +13,10 @@ from mltrack_sync.http.transport import Transport
 from mltrack_sync.ledger.ledger import LedgerState
 from mltrack_sync.ledger.view import LedgerView
 from mltrack_sync.mlflow.api.capabilities import Features
-from mltrack_sync.mlflow.plan.kinds import ARTIFACT
+from mltrack_sync.mlflow.plan.kinds import ARTIFACT, RUNS
 from mltrack_sync.mlflow.plan.pending import Pending, Scope, find_pending
 from mltrack_sync.mlflow.verify.comparison import Comparison
-from mltrack_sync.mlflow.verify.findings import is_repairable
+from mltrack_sync.mlflow.verify.findings import repairable_unit
 from mltrack_sync.mlflow.verify.histories import Histories
 from mltrack_sync.report import Difference, VerifyReport
 
@@ -72,7 +72,7 @@ def compare(
         report,
         **fields,
         differences=tuple(differences),
-        differing_units=tuple(dict.fromkeys(f"runs/{each.run_id}" for each in differences if is_repairable(each))),
+        differing_units=tuple(dict.fromkeys(filter(None, map(repairable_unit, differences)))),
         differing_files=_files_of(differences),
         unsupported=comparison.unsupported(),
         partly_compared=comparison.partly_compared(),
@@ -83,8 +83,9 @@ def _files_of(differences: Iterable[Difference]) -> dict[str, tuple[str, ...]]:
     """By run, the files that differ or are missing."""
     found: dict[str, dict[str, None]] = {}
     for each in differences:
-        if each.kind == ARTIFACT and is_repairable(each):
-            found.setdefault(f"runs/{each.run_id}", {})[each.key] = None
+        unit = repairable_unit(each)
+        if each.kind == ARTIFACT and unit.startswith(RUNS):
+            found.setdefault(unit, {})[each.key] = None
     return {unit: tuple(files) for unit, files in found.items()}
 
 

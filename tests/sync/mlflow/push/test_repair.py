@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import httpx
+import numpy as np
 import pytest
+from mlflow.data import numpy_dataset
 
 import mltrack
 from mltrack.errors import UsageError
@@ -123,3 +125,33 @@ def test_a_real_server_is_repaired(store: Store, server: MlflowServer, remote: R
     report = push(store, remote, repair=True)
     assert (report.points, report.found, report.artifacts, report.complete) == (0, 60, 1, True)
     assert verify(store, remote).same
+
+
+def test_links_that_are_missing_are_sent_again(store: Store) -> None:
+    fake = FakeMlflow()
+    with mltrack.start_run() as run:
+        run.log_input(numpy_dataset.from_numpy(np.arange(6.0)), context="train")
+        for step in range(60):
+            mltrack.log_metric("loss", 1 / (step + 1), step=step)
+    assert push(store, LAB, http=fake).datasets == 1
+    (there,) = fake.runs.values()
+    there.datasets.clear()
+    assert len(verify(store, LAB, http=fake).differences) == 1
+    assert push(store, LAB, http=fake, repair=True).datasets == 1
+    assert_repaired(store, fake)
+
+
+def test_traces_that_are_missing_or_changed_there_are_sent_again(store: Store) -> None:
+    fake = FakeMlflow()
+    experiment_id = store.run(record()).info.experiment_id
+    for trace_id in ("tr-1", "tr-2"):
+        fields = {"request_time": 1_700_000_000_000, "duration": 5, "state": "OK", "tags": {"kind": "a"}}
+        store.traces.add(experiment_id, {"type": "info", "trace_id": trace_id, **fields})
+    assert push(store, LAB, http=fake).traces == 2
+    assert verify(store, LAB, http=fake).same
+    del fake.traces.held["tr-1"]
+    fake.traces.held["tr-2"].tags["kind"] = "b"
+    assert push(store, LAB, http=fake).traces == 0
+    assert len(verify(store, LAB, http=fake).differences) == 2
+    assert push(store, LAB, http=fake, repair=True).traces == 2
+    assert_repaired(store, fake)
