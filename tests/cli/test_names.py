@@ -98,6 +98,8 @@ def test_experiments_are_listed_with_their_runs(cli: Cli, small_store: Store) ->
         ("ls --limt 3", "did you mean --limit?"),
         ("ls -n abc", "'abc' is not a whole number"),
         ("ls -c", "see: mltrack ls --help"),
+        ("restore zzz", "see: mltrack ls --deleted"),
+        ("run", "put it after --: mltrack run -- python train.py"),
         ("sync --history", "see: mltrack sync --help"),
         ("ls -e spirls", "did you mean spirals?"),
         ("artifacts list spirals-1", "there is no command artifacts list"),

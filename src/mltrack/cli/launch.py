@@ -70,7 +70,7 @@ def _refuse_go_on(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 )
 @click.option("--no-guards", is_flag=True, help="Run it without guards.")
 @click.option("-q", "--quiet", is_flag=True, help="Keep the program's output, but don't show it.")
-@click.argument("words", metavar="[--] COMMAND...", nargs=-1, type=click.UNPROCESSED, required=True)
+@click.argument("words", metavar="[--] COMMAND...", nargs=-1, type=click.UNPROCESSED)
 @pass_session
 def run(
     session: Session,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mltrack.cli.context import RUN, Session, command, json_option, pass_session
-from mltrack.errors import CorruptionError, StoreError, UsageError
+from mltrack.errors import CorruptionError, NotFoundError, StoreError, UsageError
 from mltrack.text.printing import confirm, note, print_json, say
 
 if TYPE_CHECKING:
@@ -81,7 +81,11 @@ def restore(session: Session, runs: tuple[str, ...], experiments: tuple[str, ...
     if not runs and not experiments:
         raise UsageError("no runs or experiments are given", hint="name runs, or an experiment with -e")
     store = session.store()
-    chosen, named = _chosen(store, runs), [experiment_named(store, name) for name in experiments]
+    try:
+        chosen = _chosen(store, runs)
+    except NotFoundError as error:
+        raise NotFoundError(str(error), hint="see: mltrack ls --deleted") from error
+    named = [experiment_named(store, name) for name in experiments]
     for experiment in named:
         store.restore_experiment(experiment.experiment_id)
     kept = [run for run in chosen if run.info.lifecycle_stage == "active"]
