@@ -59,6 +59,7 @@ class LakeScan:
         if table is None:
             return None
         with lake_errors(self.tables.place.uri):
+            _check_protocol(name, table)
             return bounded_dataset(table, TABLES[name])
 
     def files(self, name: str) -> DataFiles | None:

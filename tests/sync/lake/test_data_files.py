@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from deltalake import TableFeatures
 
 import mltrack
 from mltrack.store import Store
@@ -84,6 +85,17 @@ def test_a_file_that_is_not_parquet_is_named(tmp_path: Path) -> None:
     files = DataFiles(FolderFiles(tmp_path), TABLES["runs"], False, pa.table({"path": ["part-x.parquet"]}))
     with pytest.raises(ForeignLakeError, match=r"runs/part-x\.parquet is not a file as mltrack writes it"):
         files.read(["run_id"], {})
+
+
+def test_a_table_that_another_engine_made_unreadable_is_refused(tmp_path: Path) -> None:
+    place = LakePlace.parse(f"delta:{tmp_path}")
+    tables = LakeTables(place, files_of(place))
+    table = tables.created("points")
+    table.alter.add_feature(TableFeatures.DeletionVectors, allow_protocol_versions_increase=True)
+    with pytest.raises(ForeignLakeError, match="'points' can't be read: it needs a reader that knows deletionVectors"):
+        LakeScan(tables).rows("points")
+    with pytest.raises(ForeignLakeError, match="deletionVectors"):
+        LakeScan(tables).dataset("points")
 
 
 @pytest.mark.slow
