@@ -13,8 +13,9 @@ __all__ = ["TableEntry", "table_line"]
 class TableEntry:
     """One of these: its id on the remote ("" for those known by name), and its fingerprint as it was sent.
 
-    ``sent`` is how many versions of a scorer the remote has, ``version`` what a dataset's changes were counted by there
-    when it was pulled. ``made``: pushes from here made it there; if it is deleted here, it is deleted there.
+    ``sent`` is how many versions of a scorer, or records of a dataset, the remote has that are here, too; ``version``
+    what a dataset's changes were counted by there when it was pulled. ``made``: pushes from here made it there; if it
+    is deleted here, it is deleted there.
     """
 
     remote: str = ""

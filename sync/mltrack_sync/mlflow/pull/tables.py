@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack.environment import DATASET_ID_TAG, ORIGIN_DATASET_TAG, ORIGIN_TAG
 from mltrack.errors import RemoteError, StoreError
-from mltrack.mlflow_plugin.tables_reader import read_tables
+from mltrack.mlflow_plugin.tables_reader import read_records, read_tables
 from mltrack.text.printable import printable
 from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.ledger.tables import TableEntry
@@ -184,7 +184,9 @@ class TablesPull:
         now = next(each for each in read_tables(self._session.store).datasets if each.dataset_id == dataset_id)
         fingerprint = now.fingerprint if was_sent else ""
         known = self._entry(EVALUATION_DATASET, dataset_id)
-        entry = replace(known, remote=remote.dataset_id, fingerprint=fingerprint, version=remote.version)
+        have = len(read_records(self._session.store, dataset_id))
+        sent = max(known.sent, have) if was_sent else known.sent  # what waits to be sent is not there yet
+        entry = replace(known, remote=remote.dataset_id, fingerprint=fingerprint, version=remote.version, sent=sent)
         self._session.ledger.table_sent(EVALUATION_DATASET, dataset_id, entry)
 
     # --- scorers ---

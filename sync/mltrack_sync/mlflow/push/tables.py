@@ -99,12 +99,12 @@ class TablesPush:
         tags = {key: value for key, value in dataset.tags.items() if key not in (*ORIGIN_TAGS, DATASET_ID_TAG)}
         if tags:
             self._client.tag_dataset(entry.remote, tags)
-        for batch in _batches(read_records(self._session.store, dataset.dataset_id)):
+        records = read_records(self._session.store, dataset.dataset_id)
+        for batch in _batches(records):
             self._session.check()
             self._client.put_records(entry.remote, batch)
-        self._session.ledger.table_sent(
-            EVALUATION_DATASET, dataset.key, replace(entry, fingerprint=dataset.fingerprint)
-        )
+        sent = replace(entry, fingerprint=dataset.fingerprint, sent=max(entry.sent, len(records)))
+        self._session.ledger.table_sent(EVALUATION_DATASET, dataset.key, sent)
 
     def _find_or_make(self, dataset: EvaluationDataset, homes: Sequence[str]) -> tuple[str, bool]:
         """Its id on the remote: the one that it was pulled from, the one with its tag, or a new one.
@@ -121,10 +121,17 @@ class TablesPush:
         return self._client.create_dataset(dataset.name, homes, {**tags, DATASET_ID_TAG: mark}), True
 
     def _delete_dataset(self, item: DeletedItem, entry: TableEntry) -> None:
+        """Delete it, unless somebody else has added records there."""
         self._session.check()
         if entry.remote:
             with _already_gone():
-                self._client.delete_dataset(entry.remote)
+                if sum(map(len, self._client.records(entry.remote))) > entry.sent:
+                    self._session.problem(
+                        f"evaluation dataset {printable(entry.remote)!r} was deleted here and stays on the server, where"
+                        " it has got records"
+                    )
+                else:
+                    self._client.delete_dataset(entry.remote)
         self._session.ledger.table_sent(item.kind, item.key, TableEntry())
 
     # --- scorers ---
@@ -132,32 +139,36 @@ class TablesPush:
     def _push_scorer(self, scorer: ScorerVersions, entry: TableEntry) -> None:
         remote_id = self._identities.experiment_by_id(scorer.experiment_id)
         for number in range(entry.sent, len(scorer.versions)):
-            was_new = self._session.policy.settle(partial(self._settle_version, scorer, remote_id, number))
+            was_new = self._session.policy.settle(partial(self._settle_version, scorer, remote_id, number, []))
             entry = replace(entry, sent=number + 1, made=entry.made or (was_new and number == 0))
             self._session.ledger.table_sent(SCORER, scorer.key, entry)
         sent = max(entry.sent, len(scorer.versions))
         self._session.ledger.table_sent(SCORER, scorer.key, TableEntry("", scorer.fingerprint, sent, made=entry.made))
 
-    def _settle_version(self, scorer: ScorerVersions, remote_id: str, number: int, again: bool) -> bool:
+    def _settle_version(
+        self, scorer: ScorerVersions, remote_id: str, number: int, asked: list[str], again: bool
+    ) -> bool:
         """Register a version, unless the remote has more of that content than the versions before it account for.
 
-        Returns whether the remote had no scorer of that name, or one that an attempt just before has made.
+        Returns whether the remote had no scorer of that name, or one that an attempt just before has made. ``asked``
+        is for these attempts: what was to be made where there was none.
         """
         self._session.check()
         serialized = scorer.versions[number]
         on_remote = [same_content(each) for each in self._client.scorer_versions(remote_id, scorer.name)]
         held = Counter(on_remote)
         before = sum(same_content(each) == same_content(serialized) for each in scorer.versions[:number])
+        if not on_remote:
+            asked.append(same_content(serialized))
         if held[same_content(serialized)] <= before:
             self._client.register_scorer(remote_id, scorer.name, serialized)
-        return not on_remote or (again and on_remote == [same_content(serialized)])
+        return not on_remote or on_remote == asked[:1]
 
     def _delete_scorer(self, item: DeletedItem, entry: TableEntry) -> None:
         """Delete it, unless somebody else has added versions there."""
         self._session.check()
-        home, _, name = item.key.partition("/")
-        remote_id = self._session.ledger.state.experiments[home].remote
-        versions = len(self._client.scorer_versions(remote_id, name))
+        remote_id, name = self._place_of(item)
+        versions = len(self._client.scorer_versions(remote_id, name)) if remote_id else 0
         if versions > entry.sent:
             self._session.problem(
                 f"scorer {printable(name)!r} was deleted here and stays on the server, where it has got versions"
@@ -171,12 +182,15 @@ class TablesPush:
 
     def _push_schema(self, schema: LabelSchema, entry: TableEntry) -> None:
         remote_id = self._identities.experiment_by_id(schema.experiment_id)
-        was_new = self._session.policy.settle(partial(self._settle_schema, schema, remote_id))
+        was_new = self._session.policy.settle(partial(self._settle_schema, schema, remote_id, []))
         made = entry.made or was_new
         self._session.ledger.table_sent(LABEL_SCHEMA, schema.key, TableEntry("", schema.fingerprint, made=made))
 
-    def _settle_schema(self, schema: LabelSchema, remote_id: str, again: bool) -> bool:
-        """Make it what it is here; returns whether it was not there, or only an attempt just before has made it."""
+    def _settle_schema(self, schema: LabelSchema, remote_id: str, asked: list[str], again: bool) -> bool:
+        """Make it what it is here; returns whether it was not there, or only an attempt just before has made it.
+
+        ``asked`` is for these attempts: what was to be made where there was none.
+        """
         self._session.check()
         fields = {
             "enable_comment": schema.enable_comment,
@@ -186,18 +200,25 @@ class TablesPush:
         found = [each for each in self._client.schemas(remote_id) if each.name == schema.name]
         if found:
             self._client.change_schema(found[0].schema_id, fields)
-            return again
+            return bool(asked)
+        asked.append(schema.name)
         self._client.create_schema(remote_id, {"name": schema.name, "type": schema.kind.upper(), **fields})
         return True
 
     def _delete_schema(self, item: DeletedItem, entry: TableEntry) -> None:
         self._session.check()
-        home, _, name = item.key.partition("/")
-        for each in self._client.schemas(self._session.ledger.state.experiments[home].remote):
+        remote_id, name = self._place_of(item)
+        for each in self._client.schemas(remote_id) if remote_id else ():
             if each.name == name:
                 with _already_gone():
                     self._client.delete_schema(each.schema_id)
         self._session.ledger.table_sent(item.kind, item.key, TableEntry())
+
+    def _place_of(self, item: DeletedItem) -> tuple[str, str]:
+        """The remote experiment of a scorer or label schema, "" where the ledger has lost it; and its name."""
+        home, _, name = item.key.partition("/")
+        experiment = self._session.ledger.state.experiments.get(home)
+        return experiment.remote if experiment is not None else "", name
 
 
 @contextlib.contextmanager

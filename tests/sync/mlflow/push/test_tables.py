@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -147,6 +148,7 @@ def test_what_was_made_from_here_and_is_deleted_is_deleted_on_the_server(
     there: TablesClient,
 ) -> None:
     home = fill(tracking, experiment)
+    plain = tracking.create_dataset("plain", tags={"team": "a"}, experiment_ids=[home])
     push(store, remote)
     on_server = server.experiment_id(experiment)
     there.create_schema(on_server, {"name": "theirs", "type": "FEEDBACK", "input": {"text": {}}})
@@ -155,32 +157,76 @@ def test_what_was_made_from_here_and_is_deleted_is_deleted_on_the_server(
     tracking.register_scorer(home, "other", json.dumps({**JUDGE, "name": "other"}))
     push(store, remote)
     same = verify(store, remote)
-    assert (same.differences, same.evaluation_items) == ((), 7)
-    (dataset,) = there.datasets([on_server])
+    assert (same.differences, same.evaluation_items) == ((), 8)
+    (dataset,) = [each for each in there.datasets([on_server]) if each.name != plain.name]
     there.put_records(dataset.dataset_id, [{"inputs": {"q": "added there"}}])
     there.register_scorer(on_server, "other", json.dumps({**JUDGE, "name": "other", "description": "added there"}))
     (differs,) = verify(store, remote).differences
     assert (differs.kind, differs.thing, differs.local) == ("evaluation dataset", "records", "nothing")
 
-    tracking.delete_dataset(tracking.search_datasets(experiment_ids=[home])[0].dataset_id)
+    for each in tracking.search_datasets(experiment_ids=[home]):
+        tracking.delete_dataset(each.dataset_id)
     for scorer in ("short", "other"):
         tracking.delete_scorer(home, scorer)
     for schema in ("good", "theirs"):
         tracking.delete_label_schema(tracking.get_label_schema_by_name(home, schema).schema_id)
-    assert status_of(store, remote).pending_evaluation_items == 4
+    assert status_of(store, remote).pending_evaluation_items == 5
     waits = verify(store, remote).differences
-    assert sorted(each.kind for each in waits) == ["evaluation dataset", "label schema", "scorer", "scorer"]
+    assert sorted(each.kind for each in waits) == [
+        *("evaluation dataset", "evaluation dataset", "label schema", "scorer", "scorer")
+    ]
     assert all(each.remote == "present (waits to be pushed)" for each in waits)
     assert (
         pull(store, remote, selection=mine).evaluation_items == 1
     )  # theirs; what waits to be deleted does not come back
     report = push(store, remote)
-    assert report.evaluation_items == 4
-    assert [words for words in report.problems if "stays on the server" in words] != []
+    assert report.evaluation_items == 5
+    stays = [words.partition(" ")[0] for words in report.problems if "stays on the server" in words]
+    assert stays == ["evaluation", "scorer"]
     found = held(there, server, experiment)
-    assert (found["datasets"], found["scorers"], sorted(found["schemas"])) == ([], [], ["answer", "passed", "theirs"])
+    assert (found["scorers"], sorted(found["schemas"])) == ([], ["answer", "passed", "theirs"])
+    assert [each.dataset_id for each in there.datasets([on_server])] == [dataset.dataset_id]
+    assert len(found["records"]) == 5
     assert len(there.scorer_versions(on_server, "other")) == 2
     assert push(store, remote).requests == 0
+
+
+@pytest.mark.slow
+def test_what_others_made_stays_also_if_the_answer_to_its_change_was_lost(
+    store: Store,
+    tracking: TrackingStore,
+    server: MlflowServer,
+    proxy: FaultyProxy,
+    spoiled: Remote,
+    experiment: str,
+    there: TablesClient,
+) -> None:
+    home = str(tracking.get_experiment_by_name(experiment).experiment_id)
+    tracking.register_scorer(home, "mine", json.dumps({**JUDGE, "name": "mine"}))
+    push(store, spoiled)
+    on_server, theirs = server.experiment_id(experiment), json.dumps({**JUDGE, "name": "theirs"})
+    there.create_schema(on_server, {"name": "good", "type": "FEEDBACK", "input": {"text": {}}})
+    there.register_scorer(on_server, "theirs", theirs)
+    schema = tracking.create_label_schema(home, name="good", type=LabelSchemaType.FEEDBACK, input=InputText())
+    tracking.register_scorer(home, "theirs", theirs)
+    lost: Counter[str] = Counter()
+
+    def fault(seen: Seen) -> Fault:
+        what = seen.path.partition("?")[0].rpartition("/3.0/mlflow/")[2]
+        if what not in ("label-schemas/update", "scorers/versions") or lost[what] == 2:
+            return None
+        lost[what] += 1
+        return LoseAnswer()
+
+    proxy.fault = fault
+    assert push(store, spoiled, policy=RetryPolicy(attempts_max=2, sleep=lambda seconds: None)).complete
+    assert lost == {"label-schemas/update": 2, "scorers/versions": 2}
+    tracking.delete_label_schema(schema.schema_id)
+    for scorer in ("theirs", "mine"):
+        tracking.delete_scorer(home, scorer)
+    push(store, spoiled)
+    assert "good" in [each.name for each in there.schemas(on_server)]
+    assert there.scorer_names(on_server) == ["theirs"]
 
 
 @pytest.mark.slow
