@@ -40,6 +40,9 @@ PENDING = "PENDING"
 _GIVEN = ("client_request_id", "request_preview", "response_preview")
 """Of traces: what a row has among its metadata, under ``mltrack.NAME``."""
 
+_BROKEN = (LookupError, TypeError, ValueError, AttributeError)
+"""What texts of JSON raise that are none, or are of another form."""
+
 Fields = dict[str, Any]
 
 
@@ -128,6 +131,8 @@ class OthersPull:
                 raise
             except (MltrackError, OSError) as error:
                 self.problems.append(f"{what} {row[key]!r}: {error}")
+            except _BROKEN as error:
+                self.problems.append(f"{what} {row[key]!r}: the lake's row is broken: {error!r:.200}")
 
     # --- the registry ---
 

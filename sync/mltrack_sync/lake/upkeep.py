@@ -153,10 +153,14 @@ def vacuum(tables: LakeTables, *, older_than_hours: int = RETENTION_HOURS_MIN, d
             with lake_errors(tables.place.uri):
                 paths = table.vacuum(retention_hours=older_than_hours, dry_run=dry_run, full=True)
             removed += [f"{name}/{path}" for path in paths]
-    left = left_contents(LakeScan(tables), time.time() - older_than_hours * 3600 - BLOBS_LONGER_S)
-    for path in () if dry_run else left:
-        tables.files.remove(path)
-    return removed + left
+    before = time.time() - older_than_hours * 3600 - BLOBS_LONGER_S
+    for path in left_contents(LakeScan(tables), before):
+        if not dry_run:
+            if tables.files.modified(path).get(path, before) >= before:
+                continue  # a push has sent it again meanwhile
+            tables.files.remove(path)
+        removed.append(path)
+    return removed
 
 
 def files_in(tables: LakeTables, table: Any) -> list[TableFile]:

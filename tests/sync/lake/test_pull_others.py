@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from deltalake import DeltaTable, write_deltalake
 
 import mltrack
 from mltrack.disk.artifact_files import store_stream
@@ -31,8 +34,15 @@ def add_much(store: Store) -> str:
     registry.create_version("net", "runs:/c/model")
     registry.delete_version("net", 3)
     registry.update_model("net", "a network")
+    model_id = add_model(store, experiment.experiment_id)
+    add_trace(store, experiment.experiment_id)
+    return model_id
+
+
+def add_model(store: Store, experiment_id: str) -> str:
+    """A logged model with a file; its id."""
     models = store.logged_models
-    model = models.create(experiment.experiment_id, "made", model_type="t", tags={"k": "v"}, params={"p": "1"})
+    model = models.create(experiment_id, "made", model_type="t", tags={"k": "v"}, params={"p": "1"})
     root = models.folder(model.model_id).artifacts
     source = store.path / "weights"
     source.write_bytes(b"weights" * 1000)
@@ -42,7 +52,6 @@ def add_much(store: Store) -> str:
     metrics = [("loss", 0.5, 1), ("loss", math.nan, 2)]
     models.log_metrics(model.model_id, [ModelMetric(k, v, s, NOW_MS, "r" * 32) for k, v, s in metrics])
     models.set_status(model.model_id, "READY")
-    add_trace(store, experiment.experiment_id)
     return model.model_id
 
 
@@ -166,3 +175,24 @@ def test_a_selection_takes_along_what_belongs_to_it(tmp_path: Path) -> None:
     assert (report.runs, report.logged_models, report.traces, report.problems) == (1, 1, 1, ())
     assert [each.name for each in other.logged_models.models()] == ["model 1"]
     assert [trace.trace_id for trace in other.traces.all()] == ["tr-1"]
+
+
+@pytest.mark.slow
+def test_a_damaged_content_and_broken_rows_cost_themselves_only(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "store")
+    model_id = add_model(store, store.workspace.create("one").experiment_id)
+    push(store, Remotes(store).add("lake", f"delta:{tmp_path / 'lake'}"))
+    (content,) = (path for path in (tmp_path / "lake" / "blobs").rglob("*") if path.is_file())
+    content.write_bytes(b"Weights" * 1000)
+    table = DeltaTable(str(tmp_path / "lake" / "logged_models"))
+    (row,) = table.to_pyarrow_table().to_pylist()
+    files = json.dumps([{"path": "x", "size": 1, "sha256": f"../../../{tmp_path.name}/secret"}])
+    (tmp_path / "secret").write_bytes(b"s")
+    rows = [{**row, "model_id": f"m-{mark * 32}", "files": files if mark == "a" else mark} for mark in "ab"]
+    write_deltalake(table, pa.Table.from_pylist(rows, table.to_pyarrow_table().schema), mode="append")
+    other = Store.create(tmp_path / "other")
+    report = pull(other, Remotes(other).add("lake", f"delta:{tmp_path / 'lake'}"))
+    assert len(report.problems) == 3
+    for model, words in ((model_id, "other bytes"), ("m-" + "a" * 32, "SHA-256"), ("m-" + "b" * 32, "broken")):
+        assert any(model in each and words in each for each in report.problems)
+        assert not any(other.logged_models.folder(model).artifacts.rglob("*.*"))

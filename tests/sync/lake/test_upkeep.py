@@ -15,7 +15,7 @@ from mltrack.errors import UsageError
 from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
 from mltrack_sync.engine.verify import verify
-from mltrack_sync.lake.blobs import Blobs
+from mltrack_sync.lake.blobs import BLOBS, Blobs
 from mltrack_sync.lake.files import FolderFiles, files_of
 from mltrack_sync.lake.places import LakePlace
 from mltrack_sync.lake.tables import LakeTables
@@ -110,6 +110,27 @@ def test_a_vacuum_removes_what_is_old_and_refuses_what_may_be_needed(
     assert not left.exists()
     assert not content.exists()
     assert verify(store, remote).same
+
+
+class SentAgain(FolderFiles):
+    """A lake to which a content is sent again right after a vacuum has listed what there is."""
+
+    def modified(self, folder: str) -> dict[str, float]:
+        found = super().modified(folder)
+        for path in found if folder == BLOBS else ():
+            os.utime(self.root / path)
+        return found
+
+
+def test_a_content_that_is_sent_again_during_a_vacuum_stays(tmp_path: Path) -> None:
+    place = LakePlace.parse(f"delta:{tmp_path}")
+    content = tmp_path / "blobs" / "ab" / ("ab" * 32)
+    content.parent.mkdir(parents=True)
+    content.write_bytes(b"left by a push that was killed")
+    long_ago = time.time() - 2 * WEEK_S
+    os.utime(content, (long_ago, long_ago))
+    assert vacuum(LakeTables(place, SentAgain(tmp_path))) == []
+    assert content.exists()
 
 
 def test_a_content_that_was_left_long_ago_is_sent_again_before_a_row_names_it(tmp_path: Path) -> None:
