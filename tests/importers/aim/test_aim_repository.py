@@ -22,7 +22,7 @@ from mltrack.importers.png_image import PngImage
 from mltrack.importers.source import SourceRun
 from mltrack.store import Store
 from mltrack.values.rich import Histogram, Text
-from tests.support.aim_sources import NEWEST, OLDER, chunk_of, put, read_by_aim, run_of, unpack
+from tests.support.aim_sources import NEWEST, NO_CONTEXT, OLDER, chunk_of, put, read_by_aim, run_of, unpack
 from tests.support.mutations import changed, read_whole
 from tests.support.source_reading import contents, points_of
 
@@ -158,6 +158,25 @@ def test_files_that_are_links_are_not_read(tmp_path: Path) -> None:
     runs, findings = runs_of(source)
     assert runs.keys() == {"first", "killed"}
     assert "can't be read" in findings.problems[0]
+
+
+def test_facts_of_any_type_and_names_of_any_form_end_no_import(tmp_path: Path) -> None:
+    source, noted = unpack(tmp_path), ("attrs", "__system_params")
+    facts: dict[tuple[str | int, ...], bytes] = {
+        ("artifacts", "broken"): b"\x0faim.artifact",
+        ("artifacts", "broken", "uri"): b"\4file://[::1/x",
+        ("artifacts", "../above"): b"\x0faim.artifact",
+        ("artifacts", "../above", "uri"): b"\4" + source.joinpath("run_metadata.sqlite").as_uri().encode(),
+        (*noted, "env_variables"): b"\2" + bytes(8),
+        ("traces", NO_CONTEXT, "__system__{x[0]}"): b"\7",
+        ("traces", NO_CONTEXT, "__system__{x[0]}", "dtype"): b"\4float",
+    }
+    put(source, "second", facts, "meta")
+    store = Store.create(tmp_path / "store")
+    report = import_source(store, source)
+    assert (report.created, [words for words in report.problems if "above" not in words]) == (3, [])
+    assert "../above" in "".join(report.problems)
+    assert [path.name for path in (tmp_path / "store").rglob("*above*")] == []
 
 
 def test_any_damage_costs_no_more_than_a_run_and_ends_no_import(tmp_path: Path) -> None:

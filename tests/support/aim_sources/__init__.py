@@ -17,6 +17,7 @@ from mltrack.importers.aim.encoding import decode_path, encode_path
 
 __all__ = [
     "NEWEST",
+    "NO_CONTEXT",
     "OLDER",
     "WRITER",
     "add_point",

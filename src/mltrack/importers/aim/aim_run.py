@@ -115,7 +115,8 @@ class AimRun:
     def left_out(self) -> Counter[str]:
         """What has no place in a store, counted."""
         found: Counter[str] = Counter()
-        found["environment variables of runs"] = len(self.system_params.get("env_variables") or ())
+        variables = self.system_params.get("env_variables")
+        found["environment variables of runs"] = len(variables) if isinstance(variables, dict) else 0
         with self._open("seqs") as rocks:
             numbers = [each for each in self.sequences if each.is_numbers]
             found["metrics of which the points have epochs"] = count_with_epochs(rocks, numbers)
@@ -199,10 +200,7 @@ class AimRun:
         """Names of its artifacts, and where they are on this machine."""
         for name, each in self._part("artifacts").items():
             uri = each.fields.get("uri") if isinstance(each, TypedObject) else None
-            parts = urlsplit(uri if isinstance(uri, str) else "")
-            path = Path(unquote(parts.path))
-            is_here = parts.scheme == "file" and not parts.netloc and path.is_file()
-            yield f"artifacts/{name}", path if is_here else None
+            yield f"artifacts/{name}", _file_at(uri) if isinstance(uri, str) else None
 
 
 def text_file(name: str, text: str) -> SourceFile:
@@ -213,6 +211,16 @@ def text_file(name: str, text: str) -> SourceFile:
 
 def _open(path: Path) -> IO[bytes]:
     return path.open("rb")
+
+
+def _file_at(uri: str) -> Path | None:
+    """The file of a URI; None where it is not on this machine, or the URI is not one."""
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return None
+    path = Path(unquote(parts.path))
+    return path if parts.scheme == "file" and not parts.netloc and path.is_file() else None
 
 
 def _kind(sequence: Sequence) -> str:

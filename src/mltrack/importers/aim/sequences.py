@@ -93,7 +93,8 @@ def _key(name: str, context: str, fields: Any) -> str:
     if name.startswith(_SYSTEM):
         own = name.removeprefix(_SYSTEM)
         gpu = fields.get("gpu", 0) if isinstance(fields, dict) else 0
-        return f"system/{_SYSTEM_NAMES.get(own, own).format(gpu=gpu)}"
+        known = _SYSTEM_NAMES.get(own)
+        return f"system/{own if known is None else known.format(gpu=gpu)}"
     return f"{context}/{name}" if context else name
 
 
