@@ -6,6 +6,8 @@ import itertools
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -459,6 +461,41 @@ def test_a_reader_never_reads_a_line_twice(traces: Traces, layout: Layout) -> No
     facts.write_bytes(bytes(facts.stat().st_size))  # what was read is not looked at again
     traces.add("0", tag("new"))
     assert reader.get("tr-1").tags == {"k": "new"}
+
+
+UNREADABLE_FOR_A_WHILE = """
+import sys
+from pathlib import Path
+from time import time_ns
+from mltrack.disk.layout import Layout
+from mltrack.errors import StoreError
+from mltrack.storage.traces.traces import Traces
+
+layout = Layout(Path(sys.argv[1]), "0" * 32)
+writers = {name: Traces(layout, clock=time_ns) for name in ("tr-1", "tr-2")}
+reader = Traces(layout, clock=time_ns)
+for name, writer in writers.items():
+    writer.add("0", {"type": "info", "trace_id": name, "request_time": 1, "state": "OK"})
+assert len(reader.all()) == 2
+for number, file in enumerate((layout.root / "traces/0/facts").iterdir()):
+    for name, writer in writers.items():
+        writer.add("0", {"type": "tag", "trace_id": name, "key": "k", "value": str(number)})
+    file.chmod(0)
+    try:
+        reader.all()
+    except StoreError:
+        print("unreadable")
+    file.chmod(0o600)
+    print(*[trace.tags["k"] for trace in reader.all()])
+"""
+
+
+def test_a_file_that_cannot_be_read_for_a_while_costs_no_fact_of_another(layout: Layout) -> None:
+    line = [sys.executable, "-c", UNREADABLE_FOR_A_WHILE, str(layout.root)]
+    if os.geteuid() == 0:  # root reads everything, unless it gave that up
+        line = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *line]
+    done = subprocess.run(line, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["unreadable", "0 0", "unreadable", "1 1"]
 
 
 def test_a_store_without_traces_can_be_read(layout: Layout) -> None:

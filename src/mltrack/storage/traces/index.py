@@ -79,6 +79,7 @@ class TraceIndex:
         self._lock = threading.RLock()
         self._files: dict[str, _File] = {}
         self._entries: dict[str, _Entry] = {}
+        self._touched: dict[str, _Entry] = {}  # with facts that were read and are not folded yet
         self._views = TraceViews()
         self.damage: list[CorruptionError] = []
 
@@ -140,30 +141,30 @@ class TraceIndex:
             return TraceChanges(positions, tuple(ids))
 
     def refresh(self) -> None:
-        """Read what is new.
+        """Read what is new. Where that fails at one file, the next call goes on with what was read of others.
 
         Raises:
             OSError: a file exists and can't be read.
         """
         with self._lock:
-            touched: dict[str, _Entry] = {}
             for file, size in self._grown():
                 if size < file.offset:  # replaced from outside: what was read of it is no longer valid
                     self._reset_files()
                     return self.refresh()
-                self._read(file, touched)
-            followed = len(touched) <= FOLLOWED_MAX
+                self._read(file)
+            followed = len(self._touched) <= FOLLOWED_MAX
             if not followed:
                 self._views.clear()
-            for trace_id, entry in touched.items():
+            for trace_id, entry in list(self._touched.items()):
                 before = entry.trace
                 self._fold(trace_id, entry)
+                del self._touched[trace_id]
                 if followed:
                     self._views.replace(_visible(before), _visible(entry.trace))
             return None
 
     def _reset_files(self) -> None:
-        self._files, self._entries, self.damage = {}, {}, []
+        self._files, self._entries, self._touched, self.damage = {}, {}, {}, []
         self._views.clear()
 
     def _grown(self) -> list[tuple[_File, int]]:
@@ -186,7 +187,7 @@ class TraceIndex:
                         found.append((file, size))
         return found
 
-    def _read(self, file: _File, touched: dict[str, _Entry]) -> None:
+    def _read(self, file: _File) -> None:
         read = read_log(file.path, file.offset, records=FACTS)
         self.damage += read.damage
         file.offset = read.end
@@ -202,7 +203,7 @@ class TraceIndex:
                     entry = self._entries[trace_id] = _Entry()
                 entry.pending.append(fact)
                 entry.files[file.key] = fact.seq
-                touched[trace_id] = entry
+                self._touched[trace_id] = entry
 
     def _fold(self, trace_id: str, entry: _Entry) -> None:
         if len(entry.pending) > 1:

@@ -127,8 +127,8 @@ class TablesPush:
             with _already_gone():
                 if sum(map(len, self._client.records(entry.remote))) > entry.sent:
                     self._session.problem(
-                        f"evaluation dataset {printable(entry.remote)!r} was deleted here and stays on the server, where"
-                        " it has got records"
+                        f"evaluation dataset {printable(entry.remote)!r} was deleted here and stays on the server,"
+                        " where it has got records"
                     )
                 else:
                     self._client.delete_dataset(entry.remote)
