@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
@@ -46,6 +47,9 @@ TOGETHER_MIN = 4
 BATCHES = 2
 """How many batches of runs are moved at a time: while one waits for the disk, the next one is read and written."""
 
+SMALL_BYTES = 1 << 20
+"""Of units with less to copy, twice as many are copied at a time: they mostly wait for the disk and the other side."""
+
 A = TypeVar("A")
 B = TypeVar("B")
 
@@ -56,7 +60,8 @@ class CopyOptions:
 
     Attributes:
         artifact_bytes_max: Larger artifacts are not copied (0: none at all).
-        workers: How many runs are copied at a time; 1 where the source or the target takes one thread only.
+        workers: How many runs are copied at a time (of small ones twice as many); 1 where the source or the target
+            takes one thread only.
         pace: The cap on bytes per second.
         progress: Shows how far it is.
         stop: Ends the copying soon when it is set; what was copied by then stays, and a later copy continues from it.
@@ -123,6 +128,7 @@ class _Copying:
         self._pace = options.pace.until(options.stop) if options.pace is not None else None
         self._report = CopyReport()
         self._lock = threading.Lock()
+        self._large = threading.BoundedSemaphore(self._options.workers)
 
     def all(self, units: Iterable[UnitToken]) -> CopyReport:
         held = self._target.tokens(self._source.info().store_id)
@@ -148,7 +154,8 @@ class _Copying:
         left = [name for name in runs if name not in lacking]
         for names in self._each(self._together, batches, min(BATCHES, self._options.workers)):
             left += names
-        for _ in self._each(self._one, left, self._options.workers):
+        workers = self._options.workers
+        for _ in self._each(self._one, left, 2 * workers if workers > 1 else 1):
             pass
 
     def _each(self, work: Callable[[A], B], items: Sequence[A], workers: int) -> Iterable[B]:
@@ -247,7 +254,8 @@ class _Copying:
         self._options.progress.files(total=total)
         meter = _Meter(self._options.progress)
         try:
-            return self._target.apply(snapshot, meter.over(self._pieces(snapshot, needs)))
+            with self._large if total > SMALL_BYTES else contextlib.nullcontext():
+                return self._target.apply(snapshot, meter.over(self._pieces(snapshot, needs)))
         finally:
             self._options.progress.files(total=meter.sent - total)
 
