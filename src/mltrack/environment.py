@@ -47,6 +47,7 @@ __all__ = [
     "ORIGIN_TAG",
     "PARENT_TAG",
     "PREEMPTED_TAG",
+    "PROMPT_TAG",
     "RUN_ID_TAG",
     "RUN_NAME_TAG",
     "SIGNAL_TAG",
@@ -169,6 +170,9 @@ USER_TAG = "mlflow.user"
 NOTE_TAG = "mlflow.note.content"
 """Its description."""
 
+PROMPT_TAG = "mlflow.prompt.is_prompt"
+"""``true`` on registered models, and on their versions, that are prompts."""
+
 PARENT_TAG = "mlflow.parentRunId"
 """The run that it is nested in."""
 
@@ -255,6 +259,7 @@ TAGS = (
     USER_TAG,
     NOTE_TAG,
     PARENT_TAG,
+    PROMPT_TAG,
     SOURCE_NAME_TAG,
     SOURCE_TYPE_TAG,
     TABLES_TAG,

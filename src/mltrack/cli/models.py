@@ -10,6 +10,7 @@ import click
 
 from mltrack.cli.context import RUN, Command, Session, json_option, pass_session
 from mltrack.cli.names import wanted_tags
+from mltrack.environment import PROMPT_TAG
 from mltrack.text.figures import with_times
 from mltrack.text.printing import Column, heading, note, print_json, print_table, say
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["models"]
 
-PROMPT_TAG = "mlflow.prompt.is_prompt"
 """The tag of a registered model that is a prompt."""
 
 

@@ -79,3 +79,10 @@ def test_prompts_are_not_listed_as_models(look: Look) -> None:
     look.open("/models")
     look.shows("doubler")
     look.lacks("greeter")
+
+
+def test_versions_of_a_prompt_are_compared(look: Look) -> None:
+    look.open("/prompts/greeter")
+    look.choose("Compare")
+    look.shows("Comparing version 2 with version 1", "Greet {{name}} kindly.", "Greet {{name}} very kindly.")
+    look.shot("prompt-compared")

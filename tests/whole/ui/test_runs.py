@@ -98,6 +98,12 @@ def test_runs_are_compared(look: Look, ui_store: Store) -> None:
     look.shot("compare")
 
 
+def test_runs_of_two_experiments_are_compared(look: Look, ui_experiments: dict[str, str]) -> None:
+    look.open(f'/compare-experiments/s?experiments=["{ui_experiments["sweep"]}","{ui_experiments["full"]}"]')
+    look.shows("Displaying Runs from 2 Experiments", "sweep-1", "full-run", "points (")
+    look.shot("compared-experiments")
+
+
 def test_the_page_of_a_run_shows_all_its_data(look: Look, ui_store: Store) -> None:
     run = ui_store.run("full-run")
     look.open(f"/experiments/{run.info.experiment_id}/runs/{run.info.run_id}")

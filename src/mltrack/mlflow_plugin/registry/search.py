@@ -12,13 +12,13 @@ from mlflow.utils.search_utils import SearchModelUtils, SearchModelVersionUtils,
 
 from mltrack.catalog.comparators import LISTS, NUMBERS, TEXTS, comparator_test
 from mltrack.entities import ModelVersion, RegisteredModel
+from mltrack.environment import PROMPT_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-__all__ = ["PROMPT_TAG", "find_models", "find_versions", "page"]
+__all__ = ["find_models", "find_versions", "page"]
 
-PROMPT_TAG = "mlflow.prompt.is_prompt"
 """The tag of a registered model that is a prompt; prompts are found only by filters that name it."""
 
 _VERSIONS_ORDER = ("last_updated_timestamp DESC", "name ASC", "version_number DESC")

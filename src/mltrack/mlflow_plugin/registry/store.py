@@ -34,11 +34,12 @@ from mlflow.utils.validation import (
     _validate_tag_name,
 )
 
+from mltrack.environment import PROMPT_TAG
 from mltrack.errors import AlreadyExistsError, MltrackError, NotFoundError
 from mltrack.mlflow_plugin.artifacts.local_folder import register_local_repository
 from mltrack.mlflow_plugin.errors import as_mlflow, beginning, raises_mlflow, with_words
 from mltrack.mlflow_plugin.registry.alias_names import check_alias, check_alias_is_free
-from mltrack.mlflow_plugin.registry.search import PROMPT_TAG, find_models, find_versions, page
+from mltrack.mlflow_plugin.registry.search import find_models, find_versions, page
 from mltrack.mlflow_plugin.registry.sources import download_uri, kept_place, shown_source
 from mltrack.mlflow_plugin.registry.webhooks import Webhooks
 from mltrack.mlflow_plugin.uris import artifact_uri, open_store

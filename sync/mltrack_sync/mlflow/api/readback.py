@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mltrack.environment import PROMPT_TAG
 from mltrack_sync.errors import NotMlflowError, RemoteRefusedError
 from mltrack_sync.http.shapes import identifier, integer, mapping, pages, pairs, rows, shaped, text
 from mltrack_sync.mlflow.api.base import ApiClient, in_path
 from mltrack_sync.mlflow.api.models import LoggedModelsClient
-from mltrack_sync.mlflow.api.prompts import IS_PROMPT
 from mltrack_sync.mlflow.api.registry import RegistryClient
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class ComparedClient(ApiClient):
     def _searched(self, call: str, name: str, *, prompts: bool) -> Iterator[list[Fields]]:
         asked = {"max_results": str(LISTED_ROWS)}
         if prompts:
-            asked["filter"] = f"tags.`{IS_PROMPT}` = 'true'"
+            asked["filter"] = f"tags.`{PROMPT_TAG}` = 'true'"
         for page in self._pages(call, asked, name, LISTED_ROWS):
             yield [dict(row) for row in page]
 

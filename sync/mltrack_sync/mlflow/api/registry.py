@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mltrack.environment import PROMPT_TAG
 from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.http.responses import capped
 from mltrack_sync.http.shapes import integer, pairs, shaped, text
@@ -80,7 +81,7 @@ class RegistryClient(ApiClient):
         quote = '"' if "'" in name else "'"
         which = f"name={quote}{name}{quote}"
         if prompts:
-            which += " AND tags.`mlflow.prompt.is_prompt` = 'true'"
+            which += f" AND tags.`{PROMPT_TAG}` = 'true'"
         asked = {"filter": which, "max_results": str(PAGE_ROWS)}
         return [row for page in self._pages(SEARCH, asked, "model_versions", PAGE_ROWS) for row in page]
 

@@ -6,9 +6,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from mltrack.environment import VERSION_TAG
+from mltrack.environment import PROMPT_TAG, VERSION_TAG
 from mltrack_sync.ledger.registry import ModelEntry
-from mltrack_sync.mlflow.api.prompts import IS_PROMPT
 from mltrack_sync.mlflow.plan.kinds import ALIAS, MODEL, MODEL_TAG, MODEL_VERSION, MODEL_VERSION_TAG
 
 if TYPE_CHECKING:
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from mltrack_sync.selection import Selection
 
 __all__ = [
-    "IS_PROMPT",
     "ModelChanges",
     "PendingModel",
     "VersionChanges",
@@ -178,7 +176,7 @@ def without_mark(tags: Mapping[str, str]) -> dict[str, str]:
 
 def is_prompt(model: RegisteredModel) -> bool:
     """Whether it is a prompt, as MLflow marks them."""
-    return model.tags.get(IS_PROMPT, "").lower() == "true"
+    return model.tags.get(PROMPT_TAG, "").lower() == "true"
 
 
 def _is_pending(version: ModelVersion, entry: ModelEntry, rejected: KindsAndKeys) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from mltrack.environment import PROMPT_TAG
 from mltrack_sync.errors import NotMlflowError, RemoteAuthError, RemoteRefusedError
 from mltrack_sync.http.shapes import rows
 from mltrack_sync.mlflow.api.capabilities import TRACES
@@ -61,7 +62,7 @@ class _Survey:
 
     def prompts(self, why: str) -> None:
         """Count prompts."""
-        asked = {"filter": "tags.`mlflow.prompt.is_prompt` = 'true'"}
+        asked = {"filter": f"tags.`{PROMPT_TAG}` = 'true'"}
         self.search("prompts", why, "registered-models/search", "registered_models", asked)
 
     def traces(self, experiment_ids: Iterable[str], why: str) -> None:

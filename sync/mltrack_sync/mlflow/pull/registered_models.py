@@ -12,12 +12,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mltrack.entities import MODEL_STAGES
-from mltrack.environment import VERSION_TAG
+from mltrack.environment import PROMPT_TAG, VERSION_TAG
 from mltrack.errors import NotFoundError
 from mltrack.text.printable import printable
 from mltrack_sync.http.shapes import integer, pairs, rows, shaped, text
 from mltrack_sync.ledger.registry import ModelEntry, VersionEntry
-from mltrack_sync.mlflow.api.prompts import IS_PROMPT
 from mltrack_sync.mlflow.api.registry import PENDING, READY
 from mltrack_sync.mlflow.plan.batches import NS_PER_MS
 from mltrack_sync.mlflow.plan.pending_registry import has_mark, origin_mark, version_mark, without_mark
@@ -85,7 +84,7 @@ class TheirVersion:
     @property
     def is_prompt(self) -> bool:
         """Whether it is a version of a prompt."""
-        return self.tags.get(IS_PROMPT, "").lower() == "true"
+        return self.tags.get(PROMPT_TAG, "").lower() == "true"
 
 
 @dataclass(frozen=True, slots=True)

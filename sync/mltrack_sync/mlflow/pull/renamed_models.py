@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mltrack.environment import VERSION_TAG
+from mltrack.environment import PROMPT_TAG, VERSION_TAG
 from mltrack.errors import NotFoundError
 from mltrack.text.printable import printable
 from mltrack_sync.mlflow.plan.kinds import MODEL, MODEL_VERSION
-from mltrack_sync.mlflow.plan.pending_registry import IS_PROMPT, has_mark, version_mark
+from mltrack_sync.mlflow.plan.pending_registry import has_mark, version_mark
 from mltrack_sync.mlflow.pull.gone import note_gone
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class RenamedModels:
     def _known(self) -> dict[str, ModelEntry]:
         """What the ledger has of this kind."""
         models = list(self._session.ledger.state.models.items())
-        is_prompt = {name: entry.tags.get(IS_PROMPT, "").lower() == "true" for name, entry in models}
+        is_prompt = {name: entry.tags.get(PROMPT_TAG, "").lower() == "true" for name, entry in models}
         return {name: entry for name, entry in models if entry.made and is_prompt[name] is self._prompts}
 
     def _is_here(self, name: str) -> bool:

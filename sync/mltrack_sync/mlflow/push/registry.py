@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from mltrack.environment import VERSION_TAG
+from mltrack.environment import PROMPT_TAG, VERSION_TAG
 from mltrack.errors import NotFoundError
 from mltrack_sync.errors import RemoteRefusedError, RemoteUnavailableError
 from mltrack_sync.ledger.registry import ModelEntry, VersionEntry
@@ -22,7 +22,6 @@ from mltrack_sync.mlflow.plan.batches import Refusal
 from mltrack_sync.mlflow.plan.fallback import where_in_run
 from mltrack_sync.mlflow.plan.kinds import ALIAS, MODEL, MODEL_TAG, MODEL_VERSION, MODEL_VERSION_TAG
 from mltrack_sync.mlflow.plan.pending_registry import (
-    IS_PROMPT,
     has_mark,
     model_changes,
     rejected_of_registry,
@@ -148,7 +147,7 @@ class RegistryPush:
         try:
             made = self._client.create_model(name, description, tags)
         except RemoteRefusedError as error:
-            is_needed = {key: value for key, value in tags.items() if key == IS_PROMPT}
+            is_needed = {key: value for key, value in tags.items() if key == PROMPT_TAG}
             try:  # the remote may refuse a tag: then each is sent by itself
                 made = self._client.create_model(name, "", is_needed)
             except RemoteRefusedError:
@@ -264,7 +263,7 @@ class RegistryPush:
 
         def once(again: bool) -> tuple[RemoteVersion, bool]:
             self._session.check()
-            versions = self._client.versions(version.name, prompts=version.tags.get(IS_PROMPT) == "true")
+            versions = self._client.versions(version.name, prompts=version.tags.get(PROMPT_TAG) == "true")
             found = [v for v in versions if has_mark(mark, int(v.number), v.created, v.tags)]
             if found:
                 return min(found, key=lambda v: int(v.number)), False

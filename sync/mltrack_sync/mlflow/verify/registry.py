@@ -6,14 +6,13 @@ import posixpath
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mltrack.environment import VERSION_TAG
+from mltrack.environment import PROMPT_TAG, VERSION_TAG
 from mltrack_sync.http.shapes import pairs
 from mltrack_sync.ledger.registry import ModelEntry
 from mltrack_sync.mlflow.api.registry import READY
 from mltrack_sync.mlflow.plan.fallback import where_in_run
 from mltrack_sync.mlflow.plan.kinds import ALIAS, MODEL, MODEL_VERSION
 from mltrack_sync.mlflow.plan.pending_registry import (
-    IS_PROMPT,
     has_mark,
     is_prompt,
     model_changes,
@@ -128,7 +127,7 @@ class RegistryVerify:
 
     def _version(self, version: ModelVersion, rows: Sequence[Fields], waits: bool) -> Findings | None:
         key = f"{version.name}/{version.version}"
-        what = "prompt version" if version.tags.get(IS_PROMPT) == "true" else "model version"
+        what = "prompt version" if version.tags.get(PROMPT_TAG) == "true" else "model version"
         findings = Findings(subject=f"{what} {key}", kind=MODEL_VERSION, key=key, waits=waits)
         if not rows:
             never = self._entry(version.name).version(version) is None
