@@ -263,6 +263,15 @@ def test_what_is_shown_can_be_filtered_and_ordered_by(cli: Cli) -> None:
     )
 
 
+def test_params_with_several_values_are_shown_before_those_that_only_some_runs_have(
+    cli: Cli, small_store: Store
+) -> None:
+    current_store.set_store(small_store.path)
+    with fluent.start_run(run_name="more") as run:
+        run.log_params({"a": "1", "b": "1", "c": "1", "lr": "0.7"})
+    assert "lr" in cli("ls").out.splitlines()[0].split()
+
+
 def test_params_that_tell_runs_apart_are_shown(cli: Cli, small_store: Store) -> None:
     assert cli("ls").out.splitlines()[0].split()[-1] == "lr"
     current_store.set_store(small_store.path)

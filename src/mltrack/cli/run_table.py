@@ -121,17 +121,22 @@ def common_metrics(runs: Sequence[Found], most: int) -> list[str]:
 
 
 def _differing_params(runs: Sequence[Found]) -> list[str]:
-    """The params that tell these runs apart, short ones that most runs have first; of a single run, its first ones."""
+    """The params that tell these runs apart; of a single run, its first ones.
+
+    First those with several values, then those that only some runs have; of each short ones that most runs have.
+    """
     values: dict[str, Counter[str]] = {}
     for run in runs:
         for key, value in run.data.params.items():
             values.setdefault(key, Counter())[value] += 1
     metrics = {key for run in runs for key in run.data.metrics}
     differing = [key for key, seen in values.items() if len(runs) == 1 or len(seen) > 1 or seen.total() < len(runs)]
-    ranked = sorted(
-        differing,
-        key=lambda key: (max(map(len, values[key])) > PARAM_TEXT_MAX, -values[key].total(), len(key), key),
-    )[:PARAM_COLUMNS_MAX]
+
+    def rank(key: str) -> tuple[bool, bool, int, int, str]:
+        seen = values[key]
+        return len(seen) == 1, max(map(len, seen)) > PARAM_TEXT_MAX, -seen.total(), len(key), key
+
+    ranked = sorted(differing, key=rank)[:PARAM_COLUMNS_MAX]
     return [f"params.{key}" if key in metrics or "." in key else key for key in ranked]
 
 
