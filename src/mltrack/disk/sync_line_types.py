@@ -234,6 +234,7 @@ LEDGER = Records(
             "settled": _COUNT,
         },
         "logged_model_file": {"model": TEXT, "path": TEXT, "sha256": TEXT},
+        "logged_model_forgotten": {"model": TEXT},
         "in_run": {"model": TEXT, "of": TEXT, "remote": TEXT, "place": TEXT},
         "in_run_file": {"model": TEXT, "path": TEXT, "sha256": TEXT},
         "in_run_settled": {"model": TEXT, "size": _COUNT},

@@ -26,6 +26,8 @@ LOGGED_MODEL_TAG = "logged model tag"
 LOGGED_MODEL_METRIC = "logged model metric"
 LOGGED_MODEL_FILE = "logged model file"
 LOGGED_MODEL_FILE_IN_RUN = "logged model file in run"
+LOGGED_MODEL_KINDS = (LOGGED_MODEL, LOGGED_MODEL_PARAM, LOGGED_MODEL_TAG, LOGGED_MODEL_METRIC, LOGGED_MODEL_FILE)
+"""Of these the name of the model begins the key."""
 
 MODEL = "model"
 MODEL_TAG = "model tag"
@@ -41,8 +43,9 @@ TRACE = "trace"
 TRACE_TAG = "trace tag"
 
 RUNS = "runs/"
+LOGGED_MODELS = "models/"
 TRACES = "trace/"
-"""What the names of runs and single traces begin with among what differs."""
+"""What the names of runs, logged models and single traces begin with among what differs."""
 
 
 def dataset_key(used: DatasetInput) -> str:

@@ -12,7 +12,7 @@ from mltrack_sync.mlflow.api.capabilities import TRACES as TRACE_FEATURE
 from mltrack_sync.mlflow.plan.history import HistorySetting
 from mltrack_sync.mlflow.plan.kinds import EXPERIMENT, LOGGED_MODEL, TRACE
 from mltrack_sync.mlflow.plan.pending import Again, Scope, find_pending, rejected_of, unsupported_lines
-from mltrack_sync.mlflow.push.repair import differing_traces, note_repaired, note_resent, put_in_doubt
+from mltrack_sync.mlflow.push.repair import differing_traces, forget_models, note_repaired, note_resent, put_in_doubt
 from mltrack_sync.report import PushReport, Rejected
 
 if TYPE_CHECKING:
@@ -51,8 +51,9 @@ def push_pending(work: PushWork, limits: Limits, open_workspace: Callable[[], Wo
         scope = replace(scope, again=perhaps_cured(state, work.heads, limits))
     report = PushReport(remote.name, remote.url, problems=tuple(state.damage_words()))
     repaired = put_in_doubt(ledger, work.heads) if options.repair else ()
+    models: frozenset[str] = frozenset()
     if options.repair:
-        scope = replace(scope, resent=differing_traces(ledger))
+        scope, models = replace(scope, resent=differing_traces(ledger)), forget_models(ledger)
     pending = find_pending(scope, state)
     if pending.traces.deleted and TRACE_FEATURE not in unsupported:
         report = replace(report, notes=(_deleted_words(pending.traces.deleted, remote.name),))
@@ -66,8 +67,8 @@ def push_pending(work: PushWork, limits: Limits, open_workspace: Callable[[], Wo
             ledger.traces_sent(pending.traces.positions, pending.traces.sizes)
     if repaired:
         note_repaired(ledger, repaired, work.store.heads())
-    if scope.resent and report.traces and not report.problems:
-        note_resent(ledger, scope.resent)
+    if options.repair and not report.problems:
+        note_resent(ledger, scope.resent if report.traces else (), models & state.logged.keys())
     return replace(report, rejected=rejected_of(state.rejected.values(), scope.heads))
 
 

@@ -1,11 +1,11 @@
-"""What a comparison found different on a server: runs are compared before they are sent, traces are sent again."""
+"""What a comparison found different on a server: runs and logged models are compared there, traces are sent again."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from mltrack_sync.ledger.stores import differs_line
-from mltrack_sync.mlflow.plan.kinds import RUNS, TRACES
+from mltrack_sync.mlflow.plan.kinds import LOGGED_MODELS, RUNS, TRACES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mltrack.entities import RunHead
     from mltrack_sync.ledger.ledger import Ledger
 
-__all__ = ["differing_traces", "note_repaired", "note_resent", "put_in_doubt"]
+__all__ = ["differing_traces", "forget_models", "note_repaired", "note_resent", "put_in_doubt"]
 
 
 def differing_traces(ledger: Ledger) -> frozenset[str]:
@@ -22,9 +22,20 @@ def differing_traces(ledger: Ledger) -> frozenset[str]:
     return frozenset(unit.removeprefix(TRACES) for unit in units if unit.startswith(TRACES))
 
 
-def note_resent(ledger: Ledger, trace_ids: Collection[str]) -> None:
-    """Have the ledger know the traces that were sent again."""
-    ledger.copied([differs_line(f"{TRACES}{trace_id}", differs=False) for trace_id in sorted(trace_ids)])
+def forget_models(ledger: Ledger) -> frozenset[str]:
+    """Have the ledger forget the logged models that differ: they are looked for on the server. Their ids."""
+    units = ledger.state.copied.differing
+    found = frozenset(unit.removeprefix(LOGGED_MODELS) for unit in units if unit.startswith(LOGGED_MODELS))
+    ledger.logged_models_forgotten(sorted(found))
+    return found
+
+
+def note_resent(ledger: Ledger, trace_ids: Collection[str], model_ids: Collection[str]) -> None:
+    """Have the ledger know the traces and logged models that were sent again."""
+    units = [f"{TRACES}{trace_id}" for trace_id in sorted(trace_ids)]
+    units += [f"{LOGGED_MODELS}{model_id}" for model_id in sorted(model_ids)]
+    if units:
+        ledger.copied([differs_line(unit, differs=False) for unit in units])
 
 
 def put_in_doubt(ledger: Ledger, heads: Mapping[str, RunHead]) -> tuple[str, ...]:

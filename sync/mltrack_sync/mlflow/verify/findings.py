@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mltrack_sync.mlflow.plan.kinds import RUNS, TRACE, TRACE_TAG, TRACES
+from mltrack_sync.mlflow.plan.kinds import LOGGED_MODEL_KINDS, LOGGED_MODELS, RUNS, TRACE, TRACE_TAG, TRACES
 from mltrack_sync.report import Difference
 
 if TYPE_CHECKING:
@@ -92,13 +92,17 @@ class Findings:
 
 
 def repairable_unit(difference: Difference) -> str:
-    """The run or trace that a repair may mend, as the ledger names it; "" if it waits, was rejected, or is neither."""
+    """What a repair may mend: a run, logged model or trace, as the ledger names it.
+
+    "" where it waits, was rejected, or is something else.
+    """
     if not _may_be_repaired(difference):
         return ""
     if difference.run_id:
         return f"{RUNS}{difference.run_id}"
-    trace_id = difference.key.partition("/")[0] if difference.kind in (TRACE, TRACE_TAG) else ""
-    return f"{TRACES}{trace_id}" if trace_id else ""
+    area = TRACES if difference.kind in (TRACE, TRACE_TAG) else ""
+    area = LOGGED_MODELS if difference.kind in LOGGED_MODEL_KINDS else area
+    return f"{area}{difference.key.partition('/')[0]}" if area else ""
 
 
 def _may_be_repaired(difference: Difference) -> bool:

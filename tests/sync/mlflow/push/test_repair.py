@@ -13,6 +13,7 @@ from mltrack.store import Store
 from mltrack_sync import Remote, push
 from mltrack_sync.engine.verify import verify
 from tests.support.fake_mlflow import FakeMlflow
+from tests.support.model_recording import record_model
 from tests.support.server import MlflowServer
 
 LAB = Remote("lab", "http://lab.invalid")
@@ -139,6 +140,25 @@ def test_links_that_are_missing_are_sent_again(store: Store) -> None:
     assert len(verify(store, LAB, http=fake).differences) == 1
     assert push(store, LAB, http=fake, repair=True).datasets == 1
     assert_repaired(store, fake)
+
+
+def test_a_logged_model_that_is_changed_or_gone_there_is_sent_again(store: Store) -> None:
+    fake = FakeMlflow()
+    made = record_model(store, record())
+    assert push(store, LAB, http=fake).logged_models == 1
+    assert verify(store, LAB, http=fake).same
+    (path,) = (path for path in fake.files if path.endswith("weights.bin"))
+    fake.files[path] = b"other"
+    assert push(store, LAB, http=fake).logged_models == 0
+    assert not verify(store, LAB, http=fake).same
+    assert push(store, LAB, http=fake, repair=True).logged_models == 1
+    assert_repaired(store, fake)
+    assert len(fake.logged.held) == 1
+    fake.logged.held.clear()
+    assert not verify(store, LAB, http=fake).same
+    assert push(store, LAB, http=fake, repair=True).logged_models == 1
+    assert len(fake.logged.held) == 1
+    assert made in str(fake.logged.held)
 
 
 def test_traces_that_are_missing_or_changed_there_are_sent_again(store: Store) -> None:
