@@ -168,6 +168,7 @@ LEDGER = Records(
             "sent": _COUNT,
             "version": Optional(TEXT),
             "made": Optional(FLAG),
+            "file": Optional(_COUNT),
         },
         "create": {"run": TEXT},
         "run": {"run": TEXT, "remote": TEXT, "experiment": TEXT, "uri": TEXT, "adopted": Optional(FLAG)},

@@ -6,7 +6,10 @@ by it when a newer MLflow opens it.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
+import sqlite3
 import threading
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -66,12 +69,14 @@ class TablesFile(Generic[_Tables]):
             with file_lock(path.with_name(f"{FILE}.lock"), timeout_s=WAIT_S):
                 os.close(open_or_make(path, os.O_RDWR))  # SQLite would create it for its owner only
                 try:
-                    return self._make(uri)
+                    tables = self._make(uri)
                 except MlflowException as error:
                     if "out-of-date database schema" not in str(error):
                         raise
                     _migrate(path, uri)
-                    return self._make(uri)
+                    tables = self._make(uri)
+                _number(path)
+                return tables
         except OSError as error:
             raise StoreError(
                 f"{path} can't be written: {error.strerror}", hint="check the store's permissions"
@@ -85,6 +90,16 @@ def _identity(path: Path) -> tuple[str, int, int, int]:
     except FileNotFoundError:
         return (str(path), 0, 0, os.getpid())
     return (str(path), found.st_dev, found.st_ino, os.getpid())
+
+
+def _number(path: Path) -> None:
+    """Give the file a number, if it has none, that its copies keep and that no other file has."""
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=WAIT_S)) as database:
+            if database.execute("PRAGMA application_id").fetchone() == (0,):
+                database.execute(f"PRAGMA application_id = {secrets.randbelow((1 << 31) - 1) + 1}")
+    except sqlite3.Error as error:
+        raise StoreError(f"{path} can't be written: {error}", hint="check the disk") from error
 
 
 def _migrate(path: Path, uri: str) -> None:

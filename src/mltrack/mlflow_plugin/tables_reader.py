@@ -92,11 +92,15 @@ class LabelSchema:
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """What the file holds of these; label schemas without those that MLflow makes by itself."""
+    """What the file holds of these; label schemas without those that MLflow makes by itself.
+
+    ``file`` is the number of the file, which its copies have, too; 0 for none.
+    """
 
     datasets: tuple[EvaluationDataset, ...] = ()
     scorers: tuple[ScorerVersions, ...] = ()
     schemas: tuple[LabelSchema, ...] = field(default=())
+    file: int = 0
 
 
 def read_tables(store: Store) -> Tables:
@@ -109,7 +113,8 @@ def read_tables(store: Store) -> Tables:
     if not path.exists():
         return Tables()
     with _opened(path) as database:
-        return Tables(tuple(_datasets(database)), tuple(_scorers(database)), tuple(_schemas(database)))
+        (number,) = database.execute("PRAGMA application_id").fetchone()
+        return Tables(tuple(_datasets(database)), tuple(_scorers(database)), tuple(_schemas(database)), number)
 
 
 def read_records(store: Store, dataset_id: str) -> list[dict[str, Any]]:

@@ -15,7 +15,8 @@ class TableEntry:
 
     ``sent`` is how many versions of a scorer, or records of a dataset, the remote has that are here, too; ``version``
     what a dataset's changes were counted by there when it was pulled. ``made``: pushes from here made it there; if it
-    is deleted here, it is deleted there.
+    is deleted here, it is deleted there. ``file`` is the number of the file that it was in then: another file that
+    lacks it says nothing.
     """
 
     remote: str = ""
@@ -23,11 +24,13 @@ class TableEntry:
     sent: int = 0
     version: str = ""
     made: bool = False
+    file: int = 0
 
     @classmethod
     def of(cls, line: Mapping[str, Any]) -> TableEntry:
         """From a line of the ledger."""
-        return cls(line["remote"], line["print"], line["sent"], line.get("version", ""), line.get("made", False))
+        version, made, file = line.get("version", ""), line.get("made", False), line.get("file", 0)
+        return cls(line["remote"], line["print"], line["sent"], version, made, file)
 
 
 def table_line(kind: str, key: str, entry: TableEntry) -> dict[str, Any]:
@@ -40,5 +43,5 @@ def table_line(kind: str, key: str, entry: TableEntry) -> dict[str, Any]:
         "print": entry.fingerprint,
         "sent": entry.sent,
         **({"version": entry.version} if entry.version else {}),
-        **({"made": True} if entry.made else {}),
+        **({"made": True, "file": entry.file} if entry.made else {}),
     }

@@ -40,13 +40,14 @@ class DeletedItem:
 class PendingTables:
     """Those that are missing or different on the remote, and those to be deleted there.
 
-    ``unreadable`` says what is wrong with the file.
+    ``file`` is the number of the file that they are in, ``unreadable`` says what is wrong with it.
     """
 
     datasets: tuple[EvaluationDataset, ...] = ()
     scorers: tuple[ScorerVersions, ...] = ()
     schemas: tuple[LabelSchema, ...] = ()
     deleted: tuple[DeletedItem, ...] = ()
+    file: int = 0
     unreadable: str = ""
 
     def __len__(self) -> int:
@@ -106,13 +107,15 @@ def find_pending_tables(store: Store, state: LedgerView, selection: Selection, *
             for each in deleted_here(found, state.tables, tables_time(store))
             if (each.kind, each.key) not in rejected
         ),
+        found.file,
     )
 
 
 def deleted_here(found: Tables, known: Mapping[tuple[str, str], TableEntry], file_time: int) -> tuple[DeletedItem, ...]:
     """Those that pushes from here made on the remote, and that are not here any more.
 
-    None if there is no file (``file_time`` is 0): a store that lost it, or a copy without it, deletes nothing.
+    None if there is no file (``file_time`` is 0), or another one than they were pushed from: a store that lost it, or a
+    copy without it, deletes nothing.
     """
     if not file_time:
         return ()
@@ -121,8 +124,12 @@ def deleted_here(found: Tables, known: Mapping[tuple[str, str], TableEntry], fil
         *((SCORER, each.key) for each in found.scorers),
         *((LABEL_SCHEMA, each.key) for each in found.schemas),
     }
-    made = (DeletedItem(kind, key, entry) for (kind, key), entry in list(known.items()) if entry.made)
+    made = (DeletedItem(kind, key, entry) for (kind, key), entry in list(known.items()) if _made_from(entry, found))
     return tuple(each for each in made if (each.kind, each.key) not in here)
+
+
+def _made_from(entry: TableEntry, found: Tables) -> bool:
+    return entry.made and entry.file == found.file
 
 
 def tables_time(store: Store) -> int:

@@ -52,9 +52,11 @@ class TablesPush:
         self._session = session
         self._identities = identities
         self._client = TablesClient(session.client.transport)
+        self._file = 0
 
     def push(self, pending: PendingTables) -> None:
         """Push all of them."""
+        self._file = pending.file
         self._push_each(EVALUATION_DATASET, EVALUATION_DATASETS, pending.datasets, self._push_dataset)
         self._push_each(SCORER, SCORERS, pending.scorers, self._push_scorer)
         self._push_each(LABEL_SCHEMA, LABEL_SCHEMAS, pending.schemas, self._push_schema)
@@ -91,7 +93,7 @@ class TablesPush:
         homes = [self._identities.experiment_by_id(each) for each in dataset.experiment_ids if each in here]
         if not entry.remote:
             remote, made = self._session.policy.settle(lambda again: self._find_or_make(dataset, homes))
-            entry = TableEntry(remote, made=made)
+            entry = TableEntry(remote, made=made, file=self._file)
             self._session.ledger.table_sent(EVALUATION_DATASET, dataset.key, entry)
         missing = sorted(set(homes) - set(self._client.dataset_experiments(entry.remote)))
         if missing:
@@ -103,7 +105,8 @@ class TablesPush:
         for batch in _batches(records):
             self._session.check()
             self._client.put_records(entry.remote, batch)
-        sent = replace(entry, fingerprint=dataset.fingerprint, sent=max(entry.sent, len(records)))
+        counted = max(entry.sent, len(records))
+        sent = replace(entry, fingerprint=dataset.fingerprint, sent=counted, file=self._file)
         self._session.ledger.table_sent(EVALUATION_DATASET, dataset.key, sent)
 
     def _find_or_make(self, dataset: EvaluationDataset, homes: Sequence[str]) -> tuple[str, bool]:
@@ -140,10 +143,11 @@ class TablesPush:
         remote_id = self._identities.experiment_by_id(scorer.experiment_id)
         for number in range(entry.sent, len(scorer.versions)):
             was_new = self._session.policy.settle(partial(self._settle_version, scorer, remote_id, number, []))
-            entry = replace(entry, sent=number + 1, made=entry.made or (was_new and number == 0))
+            entry = replace(entry, sent=number + 1, made=entry.made or (was_new and number == 0), file=self._file)
             self._session.ledger.table_sent(SCORER, scorer.key, entry)
         sent = max(entry.sent, len(scorer.versions))
-        self._session.ledger.table_sent(SCORER, scorer.key, TableEntry("", scorer.fingerprint, sent, made=entry.made))
+        done = TableEntry("", scorer.fingerprint, sent, made=entry.made, file=self._file)
+        self._session.ledger.table_sent(SCORER, scorer.key, done)
 
     def _settle_version(
         self, scorer: ScorerVersions, remote_id: str, number: int, asked: list[str], again: bool
@@ -184,7 +188,8 @@ class TablesPush:
         remote_id = self._identities.experiment_by_id(schema.experiment_id)
         was_new = self._session.policy.settle(partial(self._settle_schema, schema, remote_id, []))
         made = entry.made or was_new
-        self._session.ledger.table_sent(LABEL_SCHEMA, schema.key, TableEntry("", schema.fingerprint, made=made))
+        done = TableEntry("", schema.fingerprint, made=made, file=self._file)
+        self._session.ledger.table_sent(LABEL_SCHEMA, schema.key, done)
 
     def _settle_schema(self, schema: LabelSchema, remote_id: str, asked: list[str], again: bool) -> bool:
         """Make it what it is here; returns whether it was not there, or only an attempt just before has made it.

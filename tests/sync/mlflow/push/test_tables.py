@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from mlflow.genai.label_schemas import InputCategorical, InputPassFail, InputText, LabelSchemaType
 
-from mltrack.mlflow_plugin.tables_reader import Tables
+from mltrack.mlflow_plugin.tables_reader import Tables, read_tables
 from mltrack.mlflow_plugin.tracking import TrackingStore
 from mltrack.store import Store
 from mltrack_sync import Remote, Selection, push
@@ -321,3 +322,20 @@ def test_a_store_without_the_file_deletes_nothing() -> None:
     assert [each.key for each in deleted_here(Tables(), known, 1)] == ["0/short"]
     assert deleted_here(Tables(), known, 0) == ()
     assert deleted_here(Tables(), {("scorer", "0/short"): TableEntry("", "print", 1)}, 1) == ()
+
+
+def test_a_store_whose_file_was_lost_and_made_again_deletes_nothing(store: Store, tracking: TrackingStore) -> None:
+    file = store.path / "workspace" / "mlflow.db"
+    tracking.register_scorer("0", "short", json.dumps(JUDGE))
+    number = read_tables(store).file
+    known = {("scorer", "0/short"): TableEntry("", "print", 1, made=True, file=number)}
+    tracking.delete_scorer("0", "short")
+    assert [each.key for each in deleted_here(read_tables(store), known, 1)] == ["0/short"]
+    copy = store.path / "copy.db"
+    shutil.copy(file, copy)
+    copy.replace(file)
+    assert read_tables(store).file == number != 0
+    file.unlink()
+    tracking.register_scorer("0", "new", json.dumps(JUDGE))
+    assert read_tables(store).file not in (0, number)
+    assert deleted_here(read_tables(store), known, 1) == ()
