@@ -236,6 +236,7 @@ LEDGER = Records(
         },
         "logged_model_file": {"model": TEXT, "path": TEXT, "sha256": TEXT},
         "logged_model_forgotten": {"model": TEXT},
+        "model_forgotten": {"model": TEXT},
         "in_run": {"model": TEXT, "of": TEXT, "remote": TEXT, "place": TEXT},
         "in_run_file": {"model": TEXT, "path": TEXT, "sha256": TEXT},
         "in_run_settled": {"model": TEXT, "size": _COUNT},

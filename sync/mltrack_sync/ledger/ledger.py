@@ -10,7 +10,7 @@ A line is on the disk before the next step that relies on it is taken:
 - ``rejected`` before the ack that goes past the item; ``cleared`` when it got through after all. What is tried again
   stays rejected until then, and moves no positions: all of it is compared with the remote before it is sent.
 - ``forgotten``: the remote has no such run any more; what was known of it counts no longer. ``logged_model_forgotten``
-  says so of a logged model.
+  and ``model_forgotten`` say so of a logged and of a registered model.
 - ``sampled``: that only a sample of the run's points goes, and which (see runs.py). Where that changes so that points
   before the positions are to go, an ``ack`` before it takes the positions back and puts these points in doubt.
 - ``rewinds``: the rewinds of the run that were in force when the points that follow went. Where one that is undone
@@ -274,10 +274,12 @@ class Ledger:
 
     # --- logged models, and their files in runs ---
 
-    def logged_models_forgotten(self, model_ids: Sequence[str]) -> None:
-        """Note that nothing is known any more of what the remote has of logged models."""
-        if model_ids:
-            self._write(*[{"type": "logged_model_forgotten", "model": model_id} for model_id in model_ids])
+    def models_forgotten(self, logged: Sequence[str], registered: Sequence[str]) -> None:
+        """Note that nothing is known any more of what the remote has of logged models, and of registered ones."""
+        lines = [{"type": "logged_model_forgotten", "model": model_id} for model_id in logged]
+        lines += [{"type": "model_forgotten", "model": name} for name in registered]
+        if lines:
+            self._write(*lines)
 
     def logged_model_created(self, model_id: str, remote_id: str, experiment_id: str, uri: str) -> None:
         """Note which remote logged model it is; its files go to ``uri``."""

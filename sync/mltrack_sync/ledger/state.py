@@ -127,6 +127,8 @@ class LedgerState:
                 (self.gone.add if line["gone"] else self.gone.discard)((line["kind"], line["key"]))
             case "logged_model" | "logged_model_state" | "logged_model_file":
                 self.logged.setdefault(line["model"], LoggedEntry()).apply(line)
+            case "model_forgotten":
+                self.models.pop(line["model"], None)
             case "logged_model_forgotten":
                 self.logged.pop(line["model"], None)
             case "in_run" | "in_run_file" | "in_run_settled":

@@ -44,8 +44,9 @@ TRACE_TAG = "trace tag"
 
 RUNS = "runs/"
 LOGGED_MODELS = "models/"
+REGISTERED_MODELS = "registered/"
 TRACES = "trace/"
-"""What the names of runs, logged models and single traces begin with among what differs."""
+"""What the names of runs, logged models, registered models and single traces begin with among what differs."""
 
 
 def dataset_key(used: DatasetInput) -> str:

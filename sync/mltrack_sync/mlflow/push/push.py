@@ -51,7 +51,7 @@ def push_pending(work: PushWork, limits: Limits, open_workspace: Callable[[], Wo
         scope = replace(scope, again=perhaps_cured(state, work.heads, limits))
     report = PushReport(remote.name, remote.url, problems=tuple(state.damage_words()))
     repaired = put_in_doubt(ledger, work.heads) if options.repair else ()
-    models: frozenset[str] = frozenset()
+    models: tuple[str, ...] = ()
     if options.repair:
         scope, models = replace(scope, resent=differing_traces(ledger)), forget_models(ledger)
     pending = find_pending(scope, state)
@@ -68,7 +68,7 @@ def push_pending(work: PushWork, limits: Limits, open_workspace: Callable[[], Wo
     if repaired:
         note_repaired(ledger, repaired, work.store.heads())
     if options.repair and not report.problems:
-        note_resent(ledger, scope.resent if report.traces else (), models & state.logged.keys())
+        note_resent(ledger, scope.resent if report.traces else (), models)
     return replace(report, rejected=rejected_of(state.rejected.values(), scope.heads))
 
 

@@ -1,11 +1,11 @@
-"""What a comparison found different on a server: runs and logged models are compared there, traces are sent again."""
+"""What a comparison found different on a server: runs and models are compared there, traces go again."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from mltrack_sync.ledger.stores import differs_line
-from mltrack_sync.mlflow.plan.kinds import LOGGED_MODELS, RUNS, TRACES
+from mltrack_sync.mlflow.plan.kinds import LOGGED_MODELS, REGISTERED_MODELS, RUNS, TRACES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -22,20 +22,23 @@ def differing_traces(ledger: Ledger) -> frozenset[str]:
     return frozenset(unit.removeprefix(TRACES) for unit in units if unit.startswith(TRACES))
 
 
-def forget_models(ledger: Ledger) -> frozenset[str]:
-    """Have the ledger forget the logged models that differ: they are looked for on the server. Their ids."""
+def forget_models(ledger: Ledger) -> tuple[str, ...]:
+    """Have the ledger forget the logged and registered models that differ, so that they are looked for. Their units."""
     units = ledger.state.copied.differing
-    found = frozenset(unit.removeprefix(LOGGED_MODELS) for unit in units if unit.startswith(LOGGED_MODELS))
-    ledger.logged_models_forgotten(sorted(found))
-    return found
+    logged = [unit for unit in units if unit.startswith(LOGGED_MODELS)]
+    registered = [unit for unit in units if unit.startswith(REGISTERED_MODELS)]
+    ledger.models_forgotten(
+        [unit.removeprefix(LOGGED_MODELS) for unit in logged],
+        [unit.removeprefix(REGISTERED_MODELS) for unit in registered],
+    )
+    return (*logged, *registered)
 
 
-def note_resent(ledger: Ledger, trace_ids: Collection[str], model_ids: Collection[str]) -> None:
-    """Have the ledger know the traces and logged models that were sent again."""
-    units = [f"{TRACES}{trace_id}" for trace_id in sorted(trace_ids)]
-    units += [f"{LOGGED_MODELS}{model_id}" for model_id in sorted(model_ids)]
-    if units:
-        ledger.copied([differs_line(unit, differs=False) for unit in units])
+def note_resent(ledger: Ledger, trace_ids: Collection[str], units: Collection[str]) -> None:
+    """Have the ledger know the traces, and the models by their units, that were sent again."""
+    sent = [*(f"{TRACES}{trace_id}" for trace_id in sorted(trace_ids)), *units]
+    if sent:
+        ledger.copied([differs_line(unit, differs=False) for unit in sent])
 
 
 def put_in_doubt(ledger: Ledger, heads: Mapping[str, RunHead]) -> tuple[str, ...]:

@@ -6,7 +6,18 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mltrack_sync.mlflow.plan.kinds import LOGGED_MODEL_KINDS, LOGGED_MODELS, RUNS, TRACE, TRACE_TAG, TRACES
+from mltrack_sync.mlflow.plan.kinds import (
+    ALIAS,
+    LOGGED_MODEL_KINDS,
+    LOGGED_MODELS,
+    MODEL,
+    MODEL_VERSION,
+    REGISTERED_MODELS,
+    RUNS,
+    TRACE,
+    TRACE_TAG,
+    TRACES,
+)
 from mltrack_sync.report import Difference
 
 if TYPE_CHECKING:
@@ -91,8 +102,12 @@ class Findings:
         return tuple(found)
 
 
+_REGISTERED = {MODEL: "", ALIAS: "@", MODEL_VERSION: "/"}
+"""Kinds of which the name of the registered model begins the key, and what follows it there."""
+
+
 def repairable_unit(difference: Difference) -> str:
-    """What a repair may mend: a run, logged model or trace, as the ledger names it.
+    """What a repair may mend: a run, logged model, registered model or trace, as the ledger names it.
 
     "" where it waits, was rejected, or is something else.
     """
@@ -100,9 +115,12 @@ def repairable_unit(difference: Difference) -> str:
         return ""
     if difference.run_id:
         return f"{RUNS}{difference.run_id}"
-    area = TRACES if difference.kind in (TRACE, TRACE_TAG) else ""
-    area = LOGGED_MODELS if difference.kind in LOGGED_MODEL_KINDS else area
-    return f"{area}{difference.key.partition('/')[0]}" if area else ""
+    kind, key = difference.kind, difference.key
+    if kind in _REGISTERED:
+        mark = _REGISTERED[kind]
+        return f"{REGISTERED_MODELS}{key.rpartition(mark)[0] if mark else key}"
+    area = TRACES if kind in (TRACE, TRACE_TAG) else LOGGED_MODELS if kind in LOGGED_MODEL_KINDS else ""
+    return f"{area}{key.partition('/')[0]}" if area else ""
 
 
 def _may_be_repaired(difference: Difference) -> bool:

@@ -161,6 +161,26 @@ def test_a_logged_model_that_is_changed_or_gone_there_is_sent_again(store: Store
     assert made in str(fake.logged.held)
 
 
+def test_a_registered_model_that_is_changed_there_is_sent_again(store: Store) -> None:
+    fake = FakeMlflow()
+    run_id = record()
+    store.registry.create_model("tree", tags={"team": "red"})
+    for _ in range(2):
+        store.registry.create_version("tree", f"runs:/{run_id}/model", run_id=run_id)
+    store.registry.set_alias("tree", "champion", 2)
+    assert push(store, LAB, http=fake).model_versions == 2
+    assert verify(store, LAB, http=fake).same
+    fake.models["tree"]["tags"]["team"] = "blue"
+    fake.models["tree"]["aliases"].clear()
+    fake.versions["tree"].pop()
+    assert push(store, LAB, http=fake).models == 0
+    assert len(verify(store, LAB, http=fake).differences) >= 2
+    assert push(store, LAB, http=fake, repair=True).complete
+    assert fake.models["tree"]["tags"]["team"] == "red"
+    assert len(fake.versions["tree"]) == 2
+    assert_repaired(store, fake)
+
+
 def test_traces_that_are_missing_or_changed_there_are_sent_again(store: Store) -> None:
     fake = FakeMlflow()
     experiment_id = store.run(record()).info.experiment_id
