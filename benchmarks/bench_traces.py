@@ -9,7 +9,9 @@ is measured on our store only: MLflow's did not answer within ten minutes.
 A trace is made by functions with ``@mlflow.trace``; what the traced function waits is the time its outermost call
 takes. Long traces are logged span by span, as MLflow does it while a program runs. For the push a server is started on
 loopback (SQLite, one worker); MLflow's client logs the same number of traces to it directly, the way it is set up to:
-by threads in the background, waited for at the end.
+by threads in the background, waited for at the end. The server is the limit of both: its API takes the info of one
+trace in a request, so a push sends one for each trace (and the spans of a hundred in one), and takes about 26 ms of
+the server's processor time for a trace, MLflow's client 37 ms.
 """
 
 from __future__ import annotations
