@@ -151,13 +151,16 @@ class Experiments:
         if local is None:
             local = self._make(remote, tags)
             self._session.count(experiments=1)
-        for key in tags.keys() - local.tags.keys():
-            local = workspace.set_tag(local.experiment_id, key, tags[key])
+        taken = {key: tags[key] for key in tags.keys() - local.tags.keys()}
+        for key, value in taken.items():
+            local = workspace.set_tag(local.experiment_id, key, value)
         known = ledger.state.experiments.get(local.experiment_id)
         if known is None or known.remote != remote.experiment_id:
             name, stage = (remote.name if local.name == remote.name else ""), local.lifecycle_stage
             entry = ExperimentEntry(remote.experiment_id, dict(remote.tags), remote.created, name, stage)
             ledger.experiment(local.experiment_id, entry)
+        elif taken:  # else the next push would send them back, over what they may be there by then
+            ledger.experiment(local.experiment_id, known._replace(tags={**known.tags, **taken}))
         return local
 
     def _find(self, remote: RemoteExperiment) -> Experiment | None:

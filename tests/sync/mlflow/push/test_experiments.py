@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mltrack
 from mltrack.store import Store
-from mltrack_sync import Remote, pull, push
+from mltrack_sync import Remote, Selection, pull, push
 from mltrack_sync.engine.verify import verify
 from mltrack_sync.status import status_of
 from tests.support.server import MlflowServer
@@ -51,3 +51,19 @@ def test_an_experiment_without_runs_that_was_pulled_is_not_pending(
     pull(store, remote)
     assert f"{experiment} too" in [each.name for each in store.experiments()]
     assert push(store, remote).requests == 0
+
+
+def test_a_pulled_tag_is_not_sent_over_a_newer_one(
+    store: Store, server: MlflowServer, remote: Remote, experiment: str
+) -> None:
+    mltrack.set_experiment_tag("team", "a")
+    push(store, remote)
+    made = server.experiment_id(experiment)
+    server.post("experiments/set-experiment-tag", experiment_id=made, key="owner", value="me")
+    pull(store, remote, selection=Selection(experiments=(experiment,)))
+    assert next(each for each in store.experiments() if each.name == experiment).tags["owner"] == "me"
+    assert status_of(store, remote).pending_experiments == 0
+    server.post("experiments/set-experiment-tag", experiment_id=made, key="owner", value="you")
+    push(store, remote)
+    there = server.get("experiments/get-by-name", experiment_name=experiment)["experiment"]
+    assert {tag["key"]: tag["value"] for tag in there["tags"]}["owner"] == "you"
