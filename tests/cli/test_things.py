@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from mltrack.disk.codec import decode_line, encode_line
 from mltrack.disk.filesystem import LOCAL
+from mltrack.disk.line_types import MODEL
 from mltrack.recording import current_store, fluent
 from mltrack.storage.runs.edit import append_events
 from mltrack.store import Store
@@ -153,6 +155,25 @@ def test_the_files_of_a_model_are_listed_and_copied_with_the_run_that_made_it(
     assert found["net/weights.bin"] == 4
     assert cli("artifacts", "get", "with-files", "net/weights.bin", "-o", "-").out == "1234"
     assert "net" in cli("show", "with-files").out.partition("\nModels\n")[2]
+
+
+@pytest.mark.parametrize("name", ["..", ".", "../up", "a/b", "/away", "a\\b", ""])
+def test_the_name_of_a_model_leads_no_file_elsewhere(
+    name: str, cli: Cli, small_store: Store, with_files: str, tmp_path: Path
+) -> None:
+    models = small_store.logged_models
+    made = models.create("0", "net", source_run_id=with_files)
+    log = models.folder(made.model_id).path / "model.jsonl"
+    held = [decode_line(line, MODEL) for line in log.read_bytes().splitlines()]
+    log.write_bytes(b"".join(encode_line({**each, **({"name": name} if "name" in each else {})}) for each in held))
+    folder = models.folder(made.model_id).artifacts
+    folder.mkdir(parents=True)
+    (folder / "weights.bin").write_bytes(b"1234")
+    models.add_artifacts(made.model_id, [("weights.bin", 4, "")])
+    append_events(small_store.layout, with_files, model_output_event(made.model_id, 0), LOCAL)
+    assert cli("artifacts", "get", with_files, "-o", str(tmp_path / "one" / "out")).code == 0
+    (found,) = (path for path in tmp_path.rglob("weights.bin") if path.parent != folder)
+    assert found == tmp_path / "one" / "out" / made.model_id / "weights.bin"
 
 
 def test_lists_take_filters(cli: Cli, with_files: str) -> None:

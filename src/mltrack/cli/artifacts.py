@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from mltrack.cli.context import RUN, Command, Session, json_option, pass_session
-from mltrack.disk.filesystem import safe_join
-from mltrack.errors import NotFoundError, UsageError
+from mltrack.disk.filesystem import relative_name, safe_join
+from mltrack.errors import InvalidPathError, NotFoundError, UsageError
 from mltrack.text.figures import with_times
 from mltrack.text.printing import Column, data_stream, is_terminal, note, print_json, print_table, say
 
@@ -144,13 +144,23 @@ def _files(store: Store, run: StoredRun) -> list[_File]:
     for model_id in dict.fromkeys(made.model_id for made in run.model_outputs):
         if store.logged_models.has(model_id):
             model = store.logged_models.get(model_id)
-            folder = f"{model.name}-{model_id}" if model.name in taken else model.name
+            name = _folder_name(model.name)
+            folder = f"{name}-{model_id}".removeprefix("-") if name in taken or not name else name
             taken.add(folder)
             found += [
                 _File(replace(each, path=f"{folder}/{each.path}"), each.path, store.logged_models.folder(model_id))
                 for each in model.artifacts
             ]
     return found
+
+
+def _folder_name(model: str) -> str:
+    """A model's name where a folder can have it; else nothing, as for one that leads elsewhere."""
+    try:
+        name = relative_name(model)
+    except InvalidPathError:
+        return ""
+    return name if name == model and "/" not in name else ""
 
 
 def _below(store: Store, run: StoredRun, path: str | None) -> list[_File]:
