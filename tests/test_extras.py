@@ -176,6 +176,7 @@ def test_a_command_that_needs_an_extra_names_it_in_one_line(
     assert not list(tmp_path.iterdir())  # the demo trains nothing first
 
 
+@pytest.mark.slow
 def test_a_report_needs_an_extra_only_as_an_image_and_a_screen_only_to_stay(
     base_python: Python, tmp_path: Path
 ) -> None:

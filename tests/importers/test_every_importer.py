@@ -60,6 +60,7 @@ def test_everything_comes_and_the_source_is_only_read(case: ImportCase, source: 
     assert tree_of(source) == before
 
 
+@pytest.mark.slow
 def test_a_second_import_adds_nothing(case: ImportCase, source: Path, store: Store) -> None:
     first = import_source(store, source)
     before = store.heads()
@@ -101,6 +102,7 @@ def test_comparing_with_an_empty_store_finds_every_run(case: ImportCase, source:
     assert [each.what for each in compare_source(store, source).differences].count("run") == runs
 
 
+@pytest.mark.slow
 def test_of_a_source_that_went_on_only_the_new_points_come(case: ImportCase, source: Path, store: Store) -> None:
     import_source(store, source)
     case.extend(source)

@@ -128,6 +128,7 @@ with mlflow.start_run():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_what_an_unmodified_mlflow_program_logs_is_stored_in_the_same_run(launching: Launching, named: bool) -> None:
     done = launching.python(MLFLOW_PROGRAM, options=["-e", "spirals", *(["-n", "mine"] if named else [])])

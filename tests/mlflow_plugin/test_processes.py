@@ -206,6 +206,7 @@ def test_threads_may_use_the_registry_for_the_first_time_concurrently(
     )
 
 
+@pytest.mark.slow
 def test_a_relative_uri_means_the_same_store_after_the_working_folder_changed(
     client: Any, tmp_path: Path, template: Template
 ) -> None:

@@ -153,6 +153,7 @@ def test_a_point_without_its_commit_mark_is_reported_with_its_offset(store: Stor
     assert (found.path, found.offset) == (str(path.relative_to(store.path)), offset)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("byte", range(RECORD_SIZE - 4))  # the last four are the commit mark
 def test_any_flipped_bit_of_a_point_in_a_closed_journal_is_reported(store: Store, byte: int) -> None:
     path = one_file(store.run("short").folder.points)

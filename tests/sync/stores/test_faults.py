@@ -297,6 +297,7 @@ def killed() -> Iterator[KilledPushes]:
         killed.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arrives", [False, True], ids=["before a step", "after a step"])
 @pytest.mark.parametrize("every", [20, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_pull_that_is_killed_at_each_step_goes_on_and_nothing_is_here_twice(

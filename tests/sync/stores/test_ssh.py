@@ -149,6 +149,7 @@ class CountedClock:
             self.now += seconds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runs", [2, 12], ids=["one by one", "together"])
 @pytest.mark.parametrize("way", ["push", "pull"])
 def test_no_more_bytes_go_over_ssh_than_the_cap_allows(ssh: str, tmp_path: Path, way: str, runs: int) -> None:

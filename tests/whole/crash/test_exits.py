@@ -47,6 +47,7 @@ OPENINGS = {"open": "mltrack.start_run(); {}", "with": "with mltrack.start_run()
 WITH_TOO = ("sys.exit(0)", "sys.exit(3)", "raise SystemExit(3)", "asyncio.run(main(4))")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("opening", "code"),
     [

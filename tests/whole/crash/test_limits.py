@@ -34,6 +34,7 @@ ALWAYS = (3, 12)
 """Steps that every run of the tests tries; each takes a process for each limit."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "when",
     [pytest.param(when, marks=[] if when in ALWAYS else pytest.mark.slow) for when in (0, 1, 3, 5, 6, 8, 11, 12, 17)],

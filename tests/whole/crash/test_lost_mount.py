@@ -32,6 +32,7 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
         yield disk
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", [0, 5, 12, *(pytest.param(when, marks=pytest.mark.slow) for when in (3, 8, 17))])
 def test_a_lost_mount_stops_no_training(disk: Disk, when: int) -> None:
     assert "training done" in run_python(LIFE, disk.path, "disk", when)

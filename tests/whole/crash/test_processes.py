@@ -102,6 +102,7 @@ def test_children_of_multiprocessing_record_into_the_run_of_their_parent(tmp_pat
     assert os.listdir(found.folder.points) == [f"{writers['create'].writer}.0.points"]  # and sealed them
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 @pytest.mark.parametrize("ending", ["_exit", "exit", "error", "end_run"])
 def test_the_end_of_a_forked_child_does_not_end_the_run(tmp_path: Path, ending: str) -> None:
@@ -180,6 +181,7 @@ ENDINGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_the_end_of_the_program_ends_its_run(tmp_path: Path, ending: str) -> None:
     status, crashed, code = ENDINGS[ending]

@@ -188,6 +188,7 @@ QUICK = ("token with a line break at its end", "password")
 """Those that every run of the tests tries; each takes seconds."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "source", [pytest.param(source, marks=[] if source in QUICK else pytest.mark.slow) for source in SOURCES]
 )

@@ -125,6 +125,7 @@ OF_SPANS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "thing", "quick"),
     [*((*each, quick) for each in OF_INFO for quick in (False, True)), *((*each, False) for each in OF_SPANS)],
