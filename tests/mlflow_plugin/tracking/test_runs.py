@@ -30,6 +30,8 @@ import mltrack
 from mltrack.mlflow_plugin import run_pool
 from mltrack.mlflow_plugin.run_pool import RunPool
 from mltrack.mlflow_plugin.tracking import TrackingStore
+from mltrack.storage.check.check import check_store
+from mltrack.store import Store
 from tests.support.plugin.codes import raises
 
 NO_RUN = "0" * 32
@@ -167,6 +169,19 @@ def test_the_end_time_can_be_set_alone(tracking: Any) -> None:
     assert tracking.get_run(run_id).info.end_time == 1_700_000_009_000
     tracking.update_run_info(run_id, RunStatus.KILLED, None, None)
     assert tracking.get_run(run_id).info.end_time == 1_700_000_009_000
+
+
+def test_times_in_nanoseconds_are_refused_and_change_nothing(tmp_path: Path) -> None:
+    tracking = TrackingStore(f"mltrack://{Store.create(tmp_path / 'store').path}")
+    with raises("INVALID_PARAMETER_VALUE", "milliseconds"):
+        tracking.create_run("0", "me", 1_700_000_000_000_000_000, [], None)
+    assert list((tmp_path / "store" / "runs").glob("*")) == []
+    run_id = new_run(tracking)
+    with raises("INVALID_PARAMETER_VALUE", "milliseconds"):
+        tracking.update_run_info(run_id, RunStatus.FINISHED, 1_700_000_000_000_000_000, "renamed")
+    assert tracking.get_run(run_id).info.status == "RUNNING"
+    assert tracking.get_run(run_id).info.run_name != "renamed"
+    assert check_store(tmp_path / "store").sound
 
 
 def test_a_run_is_renamed_in_three_ways(tracking: Any) -> None:

@@ -39,6 +39,18 @@ if TYPE_CHECKING:
 __all__ = ["Runs"]
 
 _MS = 1_000_000
+_TIME_MS_MAX = (1 << 63) // _MS - 1
+
+
+def _in_ns(name: str, time_ms: float) -> int:
+    """A time in ns.
+
+    Raises:
+        UsageError: it is out of the store's range, as one in ns already is.
+    """
+    if not -_TIME_MS_MAX <= time_ms <= _TIME_MS_MAX:
+        raise UsageError(f"Invalid value {time_ms!r} for '{name}': it is in milliseconds since 1970")
+    return int(time_ms * _MS)
 
 
 @raises_mlflow
@@ -83,7 +95,7 @@ class Runs(BaseStore):
             "run_name": name,
             "experiment_id": experiment.experiment_id,
             "experiment_name": experiment.name,
-            "start_time": time.time_ns() if start_time is None else int(start_time * _MS),
+            "start_time": time.time_ns() if start_time is None else _in_ns("start_time", start_time),
         }
         if user_id:
             start["user_id"] = user_id
@@ -115,6 +127,8 @@ class Runs(BaseStore):
 
     def update_run_info(self, run_id: str, run_status: int | None, end_time: int | None, run_name: str | None) -> Any:
         """Change status, end time (ms) and name, each if given; a status that ends the run seals its points."""
+        if end_time is not None:
+            _in_ns("end_time", end_time)  # before anything is changed
         ends = run_status is not None and RunStatus.is_terminated(run_status)
         if (run_status is not None or end_time is not None) and not sets_status(run_id, ends=ends):
             run_status = end_time = None
@@ -128,7 +142,7 @@ class Runs(BaseStore):
                 held.refresh()
                 now, ended, crashed = held.state.outcome()
             status = now if run_status is None else RunStatus.to_string(run_status)
-            end = (None if crashed else ended) if end_time is None else end_time * _MS
+            end = (None if crashed else ended) if end_time is None else _in_ns("end_time", end_time)
             if ends:
                 self._record_found_files(run_id, held)
                 self._pool.end(run_id, status, end)
