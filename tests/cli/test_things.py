@@ -176,6 +176,17 @@ def test_the_name_of_a_model_leads_no_file_elsewhere(
     assert found == tmp_path / "one" / "out" / made.model_id / "weights.bin"
 
 
+def test_a_time_that_no_calendar_has_hides_no_other_trace(cli: Cli, small_store: Store) -> None:
+    for trace_id, time in (("tr-good", 1_700_000_000_000), ("tr-bad", 1_700_000_000_000_000_000)):
+        small_store.traces.add("0", {"type": "info", "trace_id": trace_id, "request_time": time, "state": "OK"})
+    small_store.traces.close()
+    listed = cli("traces", "ls").out
+    assert "tr-good" in listed
+    assert "1700000000000000000 ms" in listed
+    for words in (["show", "tr-bad"], ["ls", "--json"], ["show", "tr-bad", "--json"]):
+        assert cli("traces", *words).code == 0
+
+
 def test_lists_take_filters(cli: Cli, with_files: str) -> None:
     assert cli("models", "register", "with-files", "model", "net").code == 0
     assert [each["name"] for each in cli("models", "ls", "n*", "--json").json] == ["net"]

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
 __all__ = [
+    "TIME_MS_MAX",
+    "TIME_MS_MIN",
     "ago",
     "count",
     "duration",
@@ -22,6 +24,10 @@ __all__ = [
     "utc_ns",
     "with_times",
 ]
+
+DAY_MS = 86_400_000
+TIME_MS_MIN, TIME_MS_MAX = (-62_135_596_800_000 + DAY_MS, 253_402_300_799_000 - DAY_MS)
+"""The times that a calendar has in each time zone: the years 1 to 9999."""
 
 
 def number(value: float) -> str:
@@ -85,7 +91,9 @@ def ago(then_ms: int, now_ms: int) -> str:
 
 
 def utc_ms(time_ms: int) -> str:
-    """A time as ISO 8601 in UTC, with milliseconds: for JSON."""
+    """A time as ISO 8601 in UTC, with milliseconds: for JSON; one that no calendar has, in ms since the epoch."""
+    if not TIME_MS_MIN <= time_ms <= TIME_MS_MAX:
+        return f"{time_ms} ms"
     return f"{_utc_second(time_ms // 1000)}.{time_ms % 1000:03}Z"
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from mltrack.text.figures import utc_ns
+from mltrack.text.figures import TIME_MS_MAX, TIME_MS_MIN, utc_ns
 from mltrack.text.printing import is_terminal
 
 __all__ = ["moment", "point_time"]
 
 
 def moment(ms: int) -> str:
-    """A point in time, to the second."""
+    """A point in time, to the second; one that no calendar has, in ms since the epoch."""
+    if not TIME_MS_MIN <= ms <= TIME_MS_MAX:
+        return f"{ms} ms"
     if is_terminal():
         return datetime.fromtimestamp(ms / 1000, UTC).astimezone().isoformat(" ", "seconds")
     return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
