@@ -116,8 +116,13 @@ def trace_rows(store: Store, traces: Iterable[Trace], revision: int) -> Iterator
                 yield _trace_row(store_id, each, spans, revision)
 
 
+def _ns(time_ms: int) -> int:
+    """A time in ns; the nearest one where that is more than a column holds, as of a time that is in ns already."""
+    return max(-(1 << 63), min(time_ms * 1_000_000, (1 << 63) - 1))
+
+
 def _trace_row(store_id: str, trace: Trace, spans: str, revision: int) -> Row:
-    start = trace.request_time * 1_000_000
+    start = _ns(trace.request_time)
     metadata = trace.full_metadata | {
         name: text
         for name, text in (
@@ -136,7 +141,7 @@ def _trace_row(store_id: str, trace: Trace, spans: str, revision: int) -> Row:
         trace.state,
         start,
         start // 1000,
-        None if trace.duration is None else trace.duration * 1_000_000,
+        None if trace.duration is None else _ns(trace.duration),
         encodable_pairs(trace.tags),
         encodable_pairs(metadata),
         json.dumps(assessments),

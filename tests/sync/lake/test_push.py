@@ -108,6 +108,19 @@ def test_everything_a_store_has_arrives_and_compares_equal(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+def test_a_trace_with_a_time_that_no_column_holds_arrives_and_compares_equal(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "store")
+    for trace_id, time in (("tr-good", 1_700_000_000_000), ("tr-bad", 1_700_000_000_000_000_000)):
+        store.traces.add("0", {"type": "info", "trace_id": trace_id, "request_time": time, "state": "OK"})
+    store.traces.close()
+    remote = Remotes(store).add("lake", f"delta:{tmp_path / 'lake'}")
+    report = push(store, remote)
+    assert (report.traces, report.problems) == (2, ())
+    assert verify(store, remote).same
+    assert push(store, remote).traces == 0
+
+
+@pytest.mark.slow
 def test_a_deleted_and_restored_run_is_a_new_row_each_time(tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     store, remote = record(tmp_path / "store", lake)
