@@ -62,10 +62,13 @@ class RunSender:
 
         Raises:
             NotFoundError: there is no such run any more.
-            CorruptionError, OSError: it can't be read.
+            CorruptionError, OSError: it can't be read, or is being copied here.
             RemoteError: something can't be sent.
         """
         run = self.work.store.run(run_id)
+        visibility = run.state.visibility
+        if visibility is not None and visibility.hidden:  # the same points by other writers, which a lake would keep
+            raise OSError("its copy from another store is not complete: run the same pull again")
         sent = SentRun()
         done = dict(self.work.ledger.run(run_id).points)
         try:

@@ -13,6 +13,7 @@ import pytest
 from deltalake import DeltaTable
 
 import mltrack
+from mltrack.disk.arriving import ArrivingWriters, write_arriving
 from mltrack.disk.filesystem import FileSystem, StrPath
 from mltrack.errors import RemoteError
 from mltrack.store import Store
@@ -105,6 +106,23 @@ def test_everything_a_store_has_arrives_and_compares_equal(tmp_path: Path) -> No
     push(store, remote)
     assert [row["deleted"] for row in sorted(rows(lake, "model_versions"), key=lambda r: r["revision"])][-1]
     assert verify(store, remote).same
+
+
+@pytest.mark.slow
+def test_a_run_of_which_writers_are_being_replaced_is_sent_afterwards(tmp_path: Path) -> None:
+    mltrack.set_store(tmp_path / "store")
+    with mltrack.start_run() as run:
+        run.log_series("loss", [1.0, 2.0])
+    mltrack.set_store(None)
+    store = Store.open(tmp_path / "store")
+    remote = Remotes(store).add("lake", f"delta:{tmp_path / 'lake'}")
+    folder = store.run(run.run_id).folder
+    (writer,) = (path.stem for path in folder.events.iterdir())
+    write_arriving(folder.path, ArrivingWriters(arriving=frozenset([writer])))
+    report = push(store, remote)
+    assert (report.points, len(report.problems), "is not complete" in report.problems[0]) == (0, 1, True)
+    write_arriving(folder.path, ArrivingWriters())
+    assert (push(store, remote).points, verify(store, remote).same) == (2, True)
 
 
 @pytest.mark.slow
