@@ -4,7 +4,7 @@
 
 Each figure is from a fresh process, the median of several. The goal is that searches over 10,000 traces take a fifth
 of SQLite's time; the first one of a process, which reads all traces, is shown beside it. A search for a text in spans
-is measured on our store only: MLflow's did not answer within ten minutes.
+is measured on our store only: MLflow's takes minutes.
 
 A trace is made by functions with ``@mlflow.trace``; what the traced function waits is the time its outermost call
 takes. Long traces are logged span by span, as MLflow does it while a program runs. For the push a server is started on

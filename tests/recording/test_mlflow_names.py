@@ -16,11 +16,11 @@ from tests.support.recording import run_python
 
 PAGE = (ROOT / "docs" / "mlflow-differences.md").read_text(encoding="utf-8")
 
-INNARDS = {  # MLflow's own parts, which scripts have no use for
+INNARDS = {  # MLflow's own parts, which scripts have no use for; some are there once anything imported them
     "IS_TRACING_SDK_ONLY", "LazyLoader", "MLFLOW_CONFIGURE_LOGGING", "RunOperations", "TYPE_CHECKING", "VERSION",
     "azure", "contextlib", "entities", "environment_variables", "error_classification", "legacy_databricks_cli",
-    "maybe_hint_tracing_skill", "mismatch", "ml_package_versions", "mlflow", "prompt", "protos", "pytest",
-    "set_telemetry_client", "store", "system_metrics", "telemetry", "types", "utils", "version",
+    "maybe_hint_tracing_skill", "mismatch", "ml_package_versions", "mlflow", "prompt", "protos", "pytest", "server",
+    "set_telemetry_client", "store", "system_metrics", "telemetry", "types", "utils", "version", "webhooks",
 }  # fmt: skip
 
 
