@@ -87,7 +87,7 @@ import httpx, numpy, psutil, pyarrow.parquet, rich.cells, rich.table
 import mltrack, mltrack_sync
 for package in (mltrack, mltrack_sync):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-        if not any(part in module.name for part in ("mlflow_plugin", "__main__", "mltrack.integrations.")):
+        if not any(part in module.name for part in ("mlflow_plugin", "__main__", ".integrations.", ".integration.")):
             importlib.import_module(module.name)
 mltrack.Store; mltrack.cli.app._found()
 os.umask({umask})
