@@ -41,4 +41,4 @@ class Findings:
     @property
     def omissions(self) -> tuple[str, ...]:
         """What was left out, with its number."""
-        return tuple(f"{count:,} {what}" if count else what for what, count in sorted(self._left_out.items()))
+        return tuple(f"{what}: {count:,}" if count else what for what, count in sorted(self._left_out.items()))

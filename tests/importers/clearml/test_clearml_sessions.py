@@ -114,7 +114,7 @@ def test_artifacts_that_are_elsewhere_are_counted_and_never_read(tmp_path: Path)
     change_task(session, offline_folder="/there", execution={"artifacts": artifacts})
     runs, findings = runs_of(session)
     assert not any(name.startswith("artifacts/") for name in contents(runs["second"]))
-    assert findings.omissions == ("5 artifacts that are not in the session",)
+    assert findings.omissions == ("artifacts that are not in the session: 5",)
 
 
 def test_a_session_where_clearml_writes_it_ends_with_its_archive(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_events_of_other_tasks_are_left_and_those_of_unknown_types_are_counted(t
         file.write(event(session.name, iter="x", value=1.0))
     runs, findings = runs_of(session)
     assert len(points_of(runs["second"])["loss/train"]) == 50
-    assert findings.omissions == ("1 events of the type training_stats_vector",)
+    assert findings.omissions == ("events of the type training_stats_vector: 1",)
     assert len(findings.problems) == 2
 
 

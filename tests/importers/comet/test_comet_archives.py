@@ -92,7 +92,7 @@ def test_facts_params_and_tags_come_along(tmp_path: Path) -> None:
     }
     assert first.end_time is not None
     assert 0 < first.start_time < first.end_time
-    assert findings.omissions == ("1 files that Comet only has the addresses of",)
+    assert findings.omissions == ("files that Comet only has the addresses of: 1",)
 
 
 def test_texts_images_files_and_the_console_come_along(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_what_tensorflow_2_writes_as_tensors_is_read(tmp_path: Path) -> None:
         "media/sound/2_0.wav": b"RIFF0000WAVE",
         "graphs/graph_def_0.pb": b"\x0a\x00",
     }
-    assert findings.omissions == ("1 events of TensorBoard: value of the plugin pr_curves",)
+    assert findings.omissions == ("events of TensorBoard: value of the plugin pr_curves: 1",)
 
 
 def test_a_copy_elsewhere_and_a_folder_named_alone_are_the_same_runs(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_system_metrics_and_files_of_artifacts_come_along(tmp_path: Path) -> Non
         points, files = points_of(runs["spirals/first"]), contents(runs["spirals/first"])
     assert [(step, value) for step, _, value in points["system/gpu/0/utilization"]] == [(0, 25.0), (1, 75.0)]
     assert files == {"artifacts/model/weights/v0/weights.bin": bytes(range(256))}
-    assert findings.omissions == ("1 alerts",)
+    assert findings.omissions == ("alerts: 1",)
 
 
 def test_a_database_and_its_parquet_files_are_the_same_runs(tmp_path: Path) -> None:

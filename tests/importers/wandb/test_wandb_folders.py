@@ -88,7 +88,7 @@ def test_config_names_summary_and_end_come_along(tmp_path: Path) -> None:
     assert [value for _, _, value in points_of(first)["nested.deep"]] == [3.0]
     assert first.end_time is not None
     assert 0 < first.end_time - first.start_time < 60 * 10**9
-    assert findings.omissions == ("1 files of wandb's artifacts that are not on this machine",)
+    assert findings.omissions == ("files of wandb's artifacts that are not on this machine: 1",)
 
 
 def test_values_and_files_come_along(tmp_path: Path) -> None:
@@ -285,7 +285,7 @@ def test_files_of_artifacts_come_where_they_are_what_was_logged(tmp_path: Path) 
     local.write_bytes(b"secrets")
     runs, findings = runs_of(tmp_path)
     assert contents(runs["r"]) == {}
-    assert findings.omissions == ("1 files of wandb's artifacts that are not on this machine",)
+    assert findings.omissions == ("files of wandb's artifacts that are not on this machine: 1",)
 
 
 def test_a_source_is_recognized(tmp_path: Path) -> None:
