@@ -74,6 +74,14 @@ def test_models_are_listed_from_the_oldest_on(layout: Layout) -> None:
     assert len(held.create("0").name.split("-")) == 3
 
 
+def test_models_of_one_millisecond_are_listed_in_the_order_they_were_made(layout: Layout) -> None:
+    clock = iter(range(10**18, 10**18 + 100))
+    models = LoggedModels(layout, clock=lambda: next(clock))
+    made = [models.create("1", "net").model_id for _ in range(8)]
+    assert len({model.creation_time for model in models.models()}) == 1
+    assert [model.model_id for model in LoggedModels(layout, clock=lambda: 0).models()] == made
+
+
 def test_metrics_keep_every_bit_of_their_values(layout: Layout) -> None:
     values = [math.nan, math.inf, -math.inf, -0.0, 0.1, 5e-324]
     model_id = models(layout).create("0").model_id

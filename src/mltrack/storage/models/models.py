@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import threading
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.filesystem import LOCAL, TEMPORARY, FileSystem, relative_name
@@ -58,8 +59,14 @@ class LoggedModels:
         with self._guard:
             for gone in self._held.keys() - set(ids):
                 del self._held[gone]
-        found = [self._read(model_id) for model_id in ids]
-        return sorted((model for model in found if model is not None), key=lambda m: (m.creation_time, m.model_id))
+        found: list[tuple[int, str, LoggedModel]] = []
+        for model_id in ids:
+            with self._guard:
+                stored = self._refreshed(model_id)
+                model = stored.model() if stored is not None else None
+                if stored is not None and model is not None:
+                    found.append((stored.made, model_id, model))
+        return [model for _, _, model in sorted(found, key=itemgetter(0, 1))]
 
     def has(self, model_id: str) -> bool:
         """Whether the model exists, deleted or not."""

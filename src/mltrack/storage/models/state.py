@@ -38,6 +38,7 @@ class ModelState:
         self._whole: LoggedModel | None = None
         self.params: dict[str, str] = {}
         self.metrics: dict[Identity, ModelMetric] = {}
+        self.made = 0  # ns since the epoch: models of one millisecond keep their order
         self._tags: dict[str, str] = {}
         self._artifacts: dict[str, Artifact] = {}
 
@@ -79,6 +80,7 @@ class ModelState:
         match line["type"]:
             case "create" if self._created is None:
                 self._created = _created(self.folder.model_id, line)
+                self.made = time
                 self._tags.update(texts(line["tags"]))
                 self.params.update(texts(line["params"]))
             case "param":
