@@ -43,8 +43,16 @@ class Store(StoreQueries):
     offset, and ``on_damage`` is called when one is met for the first time. It warns by logging ("mltrack").
     """
 
-    def __init__(self, layout: Layout, *, clock: Callable[[], int] = time.time_ns, fs: FileSystem = LOCAL) -> None:
-        """Use ``Store.open``. ``clock`` gives ns since the epoch."""
+    def __init__(
+        self,
+        layout: Layout | str | os.PathLike[str],
+        *,
+        clock: Callable[[], int] = time.time_ns,
+        fs: FileSystem = LOCAL,
+    ) -> None:
+        """``Store(path)`` is ``Store.open(path)`` and raises what it raises. ``clock`` gives ns since the epoch."""
+        if not isinstance(layout, Layout):
+            layout = Layout.open(find_store(layout))
         super().__init__(layout, clock=clock, fs=fs)
         self.registry = Registry(layout, clock=clock, fs=fs)
         self.traces = Traces(layout, clock=clock, fs=fs)

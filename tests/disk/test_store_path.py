@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mltrack.cli import main
 from mltrack.disk.layout import find_store
 from mltrack.disk.store_path import folder_of, path_of_uri, uri_of
-from mltrack.errors import StoreError, UsageError
+from mltrack.errors import NotFoundError, StoreError, UsageError
 from mltrack.store import Store
 
 
@@ -200,3 +200,11 @@ def test_a_relative_store_is_resolved_when_it_is_chosen(here: Path, monkeypatch:
         current_store.set_store(None)
         monkeypatch.setenv("MLTRACK_STORE", "/proc/nowhere")
         fluent.start_run()
+
+
+def test_a_path_opens_a_store_as_open_does(here: Path) -> None:
+    made = Store.create(here / "runs.mltrack")
+    for path in (str(made.path), made.path, f"mltrack://{made.path}"):
+        assert Store(path).store_id == made.store_id
+    with pytest.raises(NotFoundError, match="elsewhere"):
+        Store(here / "elsewhere")
