@@ -349,4 +349,5 @@ if not TYPE_CHECKING:  # so that a checker knows a name that is not here
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    dunders = {name for name in globals() if name.startswith("__")}
+    return sorted({*dunders, *__all__, *_MODULES, *_ELSEWHERE})

@@ -204,7 +204,9 @@ def test_every_public_name_exists() -> None:
     pytest.importorskip("mlflow", reason="MlflowClient is made of MLflow's")
     for name in mltrack.__all__:
         assert getattr(mltrack, name) is not None
-    assert set(mltrack.__all__) <= set(dir(mltrack))
+    shown = dir(mltrack)
+    assert set(mltrack.__all__) <= set(shown)
+    assert len(shown) == len(set(shown)) and "TYPE_CHECKING" not in shown
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         mltrack.nothing  # type: ignore[attr-defined]  # noqa: B018
 
@@ -231,3 +233,15 @@ print(json.dumps([after_import, sorted(name for name in sys.modules if "." not i
     threads, modules = json.loads(run_python(code, tmp_path / "s"))
     assert threads == 1
     assert [name for name in HEAVY if name in modules] == []
+
+
+def test_what_is_no_list_path_or_number_is_refused_with_words(tmp_path: Path) -> None:
+    wrong: Any = 3
+    with pytest.raises(UsageError, match=r"experiment_ids is 3, not a list"):
+        mltrack.search_runs(experiment_ids=wrong, output_format="list")
+    with pytest.raises(UsageError, match=r"experiment_ids is 3, not a list"):
+        mltrack.Store.create(tmp_path / "s").search_runs(experiment_ids=wrong)
+    with pytest.raises(UsageError, match=r"the store is 3, which is not a path"):
+        mltrack.Store(wrong)
+    with pytest.raises(UsageError, match=r"history='all' is not a number of points"):
+        mltrack.start_run(history="all")  # type: ignore[arg-type]

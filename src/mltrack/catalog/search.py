@@ -164,8 +164,8 @@ class RunQuery:
 def _texts(what: str, values: Sequence[str] | None) -> tuple[str, ...] | None:
     if values is None:
         return None
-    if isinstance(values, str):
-        raise UsageError(f"{what} is {values!r}, not a list", hint=f"write {what}=[{values!r}]")
+    if isinstance(values, str | int):
+        raise UsageError(f"{what} is {values!r}, not a list", hint=f"write {what}=[{str(values)!r}]")
     return tuple(str(value) for value in values)
 
 

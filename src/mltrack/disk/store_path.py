@@ -30,6 +30,8 @@ def folder_of(named: str | os.PathLike[str], called: str = "the store") -> Path:
         UsageError: it can't be a folder on this machine: another scheme, a host, a control character, empty.
         StoreError: it is relative, and the working folder no longer exists.
     """
+    if not isinstance(named, str | os.PathLike):
+        raise UsageError(f"{called} is {named!r}, which is not a path", hint=_HINT)
     text = os.fspath(named)
     if not isinstance(named, str) or os.path.isfile(os.path.join(text, "store.json")):
         return _absolute(Path(text), called)  # a store with exactly that name

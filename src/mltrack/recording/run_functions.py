@@ -184,8 +184,8 @@ def search_runs(
     if output_format == "pandas":
         need("pandas", "search_runs(output_format='pandas')", instead="or use output_format='list'")
     for what, given in (("experiment_ids", experiment_ids), ("experiment_names", experiment_names)):
-        if isinstance(given, str):
-            raise UsageError(f"{what} is {given!r}, not a list", hint=f"write {what}=[{given!r}]")
+        if isinstance(given, str | int):
+            raise UsageError(f"{what} is {given!r}, not a list", hint=f"write {what}=[{str(given)!r}]")
     store = get_store()
     ids = list(experiment_ids or [])
     for name in experiment_names or []:

@@ -53,7 +53,7 @@ def history_text(history: int) -> str:
     Raises:
         UsageError: it is out of range.
     """
-    if history != 0 and not HISTORY_MIN <= history <= HISTORY_MAX:
+    if not isinstance(history, int) or (history != 0 and not HISTORY_MIN <= history <= HISTORY_MAX):
         hint = f"give {HISTORY_MIN} to {HISTORY_MAX:,}, such as 2000; or 0, for all points"
         raise UsageError(f"history={history!r} is not a number of points", hint=hint)
     return str(int(history))

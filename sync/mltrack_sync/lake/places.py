@@ -42,6 +42,8 @@ class LakePlace:
         Raises:
             UsageError: it does not name one, or holds credentials.
         """
+        if not isinstance(text, str):
+            raise UsageError(f"{text!r} is not the URL of a lake", hint="give a text such as delta:/path")
         if text.lower().startswith(FOLDER_SCHEME):
             path = text[len(FOLDER_SCHEME) :]
             path = path.removeprefix("//") if path.startswith("///") else path
