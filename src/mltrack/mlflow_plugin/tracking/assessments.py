@@ -30,8 +30,8 @@ class Assessments(BaseStore):
             raise NotFoundError(f"Assessment with ID '{held.overrides}' not found for trace '{trace.trace_id}'")
         if held.assessment_id in trace.assessments:
             raise MlflowException(
-                f"Failed to create assessment for trace '{trace.trace_id}': there is one with ID "
-                f"'{held.assessment_id}' already.",
+                f"Failed to create assessment for trace '{trace.trace_id}' due to a constraint violation. "
+                f"(there is one with ID '{held.assessment_id}' already)",
                 INTERNAL_ERROR,
             )
         self._assess(trace, {"type": "assessment", "assessment": assessment_fields(held)})

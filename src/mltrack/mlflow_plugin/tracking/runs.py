@@ -26,6 +26,7 @@ from mltrack.mlflow_plugin.tracking.conversion import (
     as_run_info,
 )
 from mltrack.mlflow_plugin.tracking.experiments import decimal_id
+from mltrack.mlflow_plugin.tracking.filter_words import with_filter_words
 from mltrack.mlflow_plugin.tracking.paging import check_max_results
 from mltrack.mlflow_plugin.uris import artifact_uri
 from mltrack.storage.runs.edit import set_stage
@@ -222,15 +223,16 @@ class Runs(BaseStore):
         """A page of runs that match a filter, and the token of the next page."""
         check_max_results(max_results, null=True)
         LifecycleStage.view_type_to_stages(run_view_type)
-        found = self._store.search_runs(
-            [decimal_id(experiment_id) for experiment_id in experiment_ids],
-            filter_string or "",
-            run_view_type,
-            max_results or SEARCH_MAX_RESULTS_THRESHOLD,
-            order_by,
-            page_token,
-            artifact_root=self._artifact_root,
-        )
+        with with_filter_words(filter_string, order_by):
+            found = self._store.search_runs(
+                [decimal_id(experiment_id) for experiment_id in experiment_ids],
+                filter_string or "",
+                run_view_type,
+                max_results or SEARCH_MAX_RESULTS_THRESHOLD,
+                order_by,
+                page_token,
+                artifact_root=self._artifact_root,
+            )
         places = self._places()
         runs = [
             Run(
