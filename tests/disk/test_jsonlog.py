@@ -31,7 +31,7 @@ def test_a_torn_tail_is_ignored_and_the_next_append_starts_a_line(tmp_path: Path
         path.write_bytes(data[:end])
         whole = data[:end].count(b"\n")
         assert read_log(path).lines == LINES[:whole]
-        log = JsonLog(path)
+        log = JsonLog(path, records=None)
         log.append([{"n": "after"}])
         log.close()
         read = read_log(path)
@@ -58,7 +58,7 @@ def test_a_bad_line_is_reported_with_path_and_offset_and_the_others_are_read(tmp
 
 def test_reading_continues_where_it_stopped(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
-    log = JsonLog(path, create=True)
+    log = JsonLog(path, records=None, create=True)
     at, seen = 0, []
     for line in LINES:
         log.append([line])
@@ -69,14 +69,14 @@ def test_reading_continues_where_it_stopped(tmp_path: Path) -> None:
 
 
 def test_create_insists_on_a_new_file(tmp_path: Path) -> None:
-    JsonLog(tmp_path / "log.jsonl", create=True).close()
+    JsonLog(tmp_path / "log.jsonl", records=None, create=True).close()
     with pytest.raises(FileExistsError):
-        JsonLog(tmp_path / "log.jsonl", create=True)
+        JsonLog(tmp_path / "log.jsonl", records=None, create=True)
 
 
 def test_a_failed_append_keeps_whole_lines_and_reports_how_many(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
-    log = JsonLog(path, fs=failing(2), create=True)
+    log = JsonLog(path, records=None, fs=failing(2), create=True)
     with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
         log.append(LINES)  # half of the bytes go in: the first line is whole
     assert log.count == len(read_log(path).lines) == 1
@@ -88,7 +88,7 @@ def test_a_failed_append_keeps_whole_lines_and_reports_how_many(tmp_path: Path) 
 
 def test_a_line_that_readers_may_have_seen_is_never_removed(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
-    log = JsonLog(path, fs=failing_from(2), create=True)  # the cut after it fails as well
+    log = JsonLog(path, records=None, fs=failing_from(2), create=True)  # the cut after it fails as well
     with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
         log.append(LINES)
     first = read_log(path)
@@ -105,7 +105,7 @@ def test_an_interrupt_during_an_append_leaves_the_log_consistent_with_its_file(t
             raise KeyboardInterrupt
 
     path = tmp_path / "log.jsonl"
-    log = JsonLog(path, fs=CountingFileSystem(interrupt), create=True)
+    log = JsonLog(path, records=None, fs=CountingFileSystem(interrupt), create=True)
     with pytest.raises(KeyboardInterrupt):
         log.append(LINES)
     assert log.count == len(read_log(path).lines)
@@ -118,7 +118,7 @@ def test_power_loss_takes_only_what_was_not_synced(tmp_path: Path) -> None:
     folder = tmp_path / "logs"
     folder.mkdir()
     fs = LossyFileSystem(folder)
-    log = JsonLog(folder / "log.jsonl", fs=fs, create=True)
+    log = JsonLog(folder / "log.jsonl", records=None, fs=fs, create=True)
     log.append(LINES[:2])
     log.sync()
     fs.sync_folder(folder)

@@ -81,7 +81,7 @@ def _remote(store: Store) -> None:
     folder = store.path / "remotes" / "lab"
     folder.mkdir(parents=True)
     run_id = store.run_ids()[0]
-    log = JsonLog(folder / "ledger.jsonl", create=True, placed=True)
+    log = JsonLog(folder / "ledger.jsonl", records=None, create=True, placed=True)
     log.append(
         [
             {"type": "ledger", "version": 1, "url": "http://127.0.0.1:9"},
@@ -94,7 +94,7 @@ def _remote(store: Store) -> None:
         ]
     )
     log.close()
-    log = JsonLog(folder / "uploads.jsonl", create=True, placed=True)
+    log = JsonLog(folder / "uploads.jsonl", create=True, placed=True, records=None)
     about = {"run": run_id, "path": "notes/text.txt"}
     upload = {"type": "upload", "name": "n", "sha256": SHA256, "size": 9, "part_bytes": 5, "upload_id": "u"}
     log.append([{**upload, **about}, {"type": "part", "number": 1, "etag": "e", **about}])

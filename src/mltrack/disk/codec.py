@@ -72,14 +72,14 @@ def encode_line(fields: Mapping[str, Any]) -> bytes:
     """One object as a checksummed JSON line, newline included. ``fields`` must not be empty.
 
     Raises:
-        BadLine: it would be longer than readers accept.
+        BadLine: JSON can't express it, or it would be longer than readers accept.
     """
     try:
         body = _dumps(fields).encode()[1:]
-    except (
-        UnicodeEncodeError
-    ):  # half a surrogate pair, as in a file name that is not UTF-8: escaped, the file stays UTF-8
+    except UnicodeEncodeError:  # half a surrogate pair, as in a name that is not UTF-8: escaped, the file stays UTF-8
         body = _dumps_ascii(fields).encode()[1:]
+    except (TypeError, ValueError, RecursionError) as error:  # bytes; NaN, or a circle; nested too deeply
+        raise BadLine(f"JSON can't express it: {error}") from None
     if len(body) > 2 * NESTED_MAX:
         _check_extent(body)
     return b'{"crc":"%08x",%b\n' % (zlib.crc32(body), body)

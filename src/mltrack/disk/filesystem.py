@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from mltrack.disk.syncing import sync_at_once, syncs_at_once
 from mltrack.errors import BusyError, InvalidPathError
+from mltrack.text.shown import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -391,7 +392,7 @@ def relative_name(name: str | os.PathLike[str]) -> str:
     unusable = any(len(part) > NAME_BYTES_MAX or part == b".." or set(part) & _NOT_IN_NAMES for part in parts)
     if not parts or unusable or path.is_absolute():
         raise InvalidPathError(
-            f"{name!r} is not a name inside an artifact folder",
+            f"{shown(name)} is not a name inside an artifact folder",
             hint="use a relative path with forward slashes, without '..'",
         )
     return str(path)

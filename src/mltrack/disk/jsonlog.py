@@ -28,6 +28,7 @@ __all__ = [
     "LogRead",
     "PlacedLine",
     "bad_line",
+    "check_lines",
     "each_line",
     "placed_lines",
     "read_log",
@@ -37,6 +38,8 @@ CHUNK_BYTES = 1 << 20
 
 BAD_LINES_MAX = 10_000
 """After so many bad lines reading stops: each takes memory and time, and little is left to find."""
+
+_FILE_HINT = "give plain values, and store what is long as a file"
 
 BYTE = "byte"
 """The field in which a line of a log without line numbers says where it begins."""
@@ -162,14 +165,35 @@ def placed_lines(lines: Iterable[Mapping[str, Any]], at: int = 0) -> bytes:
     return b"".join(found)
 
 
+def check_lines(lines: Iterable[Mapping[str, Any]], records: Records, name: str) -> None:
+    """Check lines before anything of them is written; ``name`` is that of their file, for the message.
+
+    Raises:
+        UsageError: readers would refuse one.
+    """
+    for line in lines:
+        fault = records.fault(line)
+        if fault is not None:
+            raise UsageError(f"a line of {name} that {fault}", hint="it can't be stored; give values of these kinds")
+
+
 class JsonLog:
     """One such file open for appending by one process."""
 
-    def __init__(self, path: Path, *, fs: FileSystem = LOCAL, create: bool = False, placed: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        records: Records | None,
+        fs: FileSystem = LOCAL,
+        create: bool = False,
+        placed: bool = False,
+    ) -> None:
         """Open a log. A torn tail left by a crash is cut off.
 
         Args:
             path: The file, made when missing.
+            records: The schema of its lines: one that readers would refuse is not added.
             fs: The file system to write with.
             create: The file must be new.
             placed: Each line says at which byte it begins, which shows doubled or missing lines in logs without line
@@ -179,6 +203,7 @@ class JsonLog:
             OSError: the file can't be opened (FileExistsError with ``create`` when it exists).
         """
         self.path = path
+        self._records = records
         self._fs = fs
         self._placed = placed
         self.fd = fs.create(path) if create else fs.open_append(path)
@@ -210,15 +235,12 @@ class JsonLog:
         """Add lines in one write: when this returns they survive ``kill -9``; sync() makes them survive power loss.
 
         Raises:
-            UsageError: one is longer than a line may be; nothing was added.
+            UsageError: readers would refuse one, or it is longer than a line may be; nothing was added.
             OSError: not all of them were added (a full disk, a lost mount). Those that were stay, as readers may have
                 seen them: ``count`` says how many.
         """
         self.settle()
-        try:
-            data = placed_lines(lines, self._size) if self._placed else b"".join([encode_line(line) for line in lines])
-        except BadLine as error:
-            raise UsageError(f"too much for one line of {self.path.name}: {error}", hint="store it as a file") from None
+        data = self._encoded(lines)
         self._torn = True
         try:
             self._fs.write_all(self.fd, data)
@@ -227,6 +249,15 @@ class JsonLog:
                 self.settle()
             raise
         self._size, self.count, self._torn = self._size + len(data), self.count + data.count(b"\n"), False
+
+    def _encoded(self, lines: Iterable[Mapping[str, Any]]) -> bytes:
+        if self._records is not None:
+            lines = list(lines)
+            check_lines(lines, self._records, self.path.name)
+        try:
+            return placed_lines(lines, self._size) if self._placed else b"".join([encode_line(line) for line in lines])
+        except BadLine as error:
+            raise UsageError(f"a line of {self.path.name} can't be stored: {error}", hint=_FILE_HINT) from None
 
     def settle(self) -> None:
         """After an append that failed: count the lines that went in whole, and cut off what follows them.

@@ -13,6 +13,7 @@ from mltrack.disk.line_types import STORE
 from mltrack.disk.store_path import folder_of, working_folder
 from mltrack.environment import MLTRACK_STORE
 from mltrack.errors import InvalidPathError, NotFoundError, StoreError, StoreVersionError
+from mltrack.text.shown import shown
 
 __all__ = [
     "STORE_FOLDER",
@@ -45,9 +46,9 @@ def new_run_id() -> str:
     return os.urandom(16).hex()
 
 
-def is_run_id(text: str) -> bool:
+def is_run_id(text: object) -> bool:
     """Whether ``text`` has the shape of a run id (which is also a safe folder name)."""
-    return _RUN_ID.fullmatch(text) is not None
+    return isinstance(text, str) and _RUN_ID.fullmatch(text) is not None
 
 
 def new_model_id() -> str:
@@ -55,9 +56,9 @@ def new_model_id() -> str:
     return f"m-{os.urandom(16).hex()}"
 
 
-def is_model_id(text: str) -> bool:
+def is_model_id(text: object) -> bool:
     """Whether ``text`` has the shape of a logged model's id (which is also a safe folder name)."""
-    return _MODEL_ID.fullmatch(text) is not None
+    return isinstance(text, str) and _MODEL_ID.fullmatch(text) is not None
 
 
 def find_store(path: str | os.PathLike[str] | None = None, *, start: Path | None = None) -> Path:
@@ -189,7 +190,9 @@ class Layout:
             InvalidPathError: it is not a model id.
         """
         if not is_model_id(model_id):
-            raise InvalidPathError(f"{model_id!r} is not a model id", hint="it is 'm-' and 32 lower-case hex digits")
+            raise InvalidPathError(
+                f"{shown(model_id)} is not a model id", hint="it is 'm-' and 32 lower-case hex digits"
+            )
         return ModelFolder(self.models / model_id)
 
     def trace_folder(self, experiment_id: str) -> TraceFolder:
@@ -198,8 +201,8 @@ class Layout:
         Raises:
             InvalidPathError: it is not an experiment id.
         """
-        if not _EXPERIMENT_ID.fullmatch(experiment_id):
-            raise InvalidPathError(f"{experiment_id!r} is not an experiment id", hint="it has only digits")
+        if not isinstance(experiment_id, str) or not _EXPERIMENT_ID.fullmatch(experiment_id):
+            raise InvalidPathError(f"{shown(experiment_id)} is not an experiment id", hint="it has only digits")
         return TraceFolder(self.traces / experiment_id)
 
     def remote(self, name: str) -> Path:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.filesystem import LOCAL, FileSystem, NotRegularError, file_lock, reading
 from mltrack.disk.flusher import FLUSHER
-from mltrack.disk.jsonlog import JsonLog, read_log
-from mltrack.errors import CorruptionError, StoreError, UsageError
+from mltrack.disk.jsonlog import JsonLog, check_lines, read_log
+from mltrack.errors import CorruptionError, StoreError
 from mltrack.process.forks import Stage, after_fork_in_child
 
 if TYPE_CHECKING:
@@ -119,6 +119,14 @@ class SharedLog:
                 hint="check the store's permissions and the space on its disk",
             ) from error
 
+    def check(self, *lines: dict[str, Any]) -> None:
+        """Check lines that are to be added, before anything is made for them.
+
+        Raises:
+            UsageError: readers would refuse one.
+        """
+        check_lines(({"time": 0, **line} for line in lines), self._records, self.path.name)
+
     def append(self, *lines: dict[str, Any], soon: bool = False) -> None:
         """Add lines, each with its time; on return they survive ``kill -9``. The lock is held by the caller.
 
@@ -129,11 +137,8 @@ class SharedLog:
             OSError: they could not be added.
         """
         timed = [{"time": self._clock(), **line} for line in lines]
-        for line in timed:
-            fault = self._records.fault(line)
-            if fault is not None:
-                raise UsageError(f"a line of {self.path.name} that {fault}", hint="give values of these kinds")
-        log = JsonLog(self.path, fs=self._fs, placed=not self._records.numbered)
+        self.check(*timed)
+        log = JsonLog(self.path, records=None, fs=self._fs, placed=not self._records.numbered)
         try:
             is_new = log.size == 0
             log.append(timed)

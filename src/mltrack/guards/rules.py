@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from mltrack.errors import UsageError
 from mltrack.guards.conditions import Condition, parse_condition
 from mltrack.text.redaction import remember
+from mltrack.text.shown import shown
 
 __all__ = ["Guard", "as_guards", "from_record", "missing_variable", "to_record", "with_settings"]
 
@@ -56,7 +57,7 @@ class Guard:
             UsageError: the condition is not understood, or another value is invalid.
         """
         if not isinstance(self.when, str):
-            raise UsageError(f"a rule is a text, not {self.when!r}", hint="write for example: loss is NaN")
+            raise UsageError(f"a rule is a text, not {shown(self.when)}", hint="write for example: loss is NaN")
         put = object.__setattr__
         put(self, "condition", parse_condition(self.when))
         put(self, "name", (self.name or self.condition.text)[:NAME_CHARACTERS_MAX])

@@ -10,16 +10,19 @@ import os
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
+from mltrack.disk.fields import TIME_MAX
 from mltrack.disk.filesystem import LOCAL, FileSystem, try_lock
-from mltrack.disk.jsonlog import JsonLog
+from mltrack.disk.jsonlog import JsonLog, check_lines
+from mltrack.disk.line_types import EVENTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from mltrack.disk.fields import Records
     from mltrack.disk.layout import Layout, RunFolder
 
-__all__ = ["EventJournal", "begin_writer", "new_writer_name"]
+__all__ = ["EventJournal", "begin_writer", "check_events", "new_writer_name"]
 
 
 def new_writer_name(now_ns: int) -> str:
@@ -27,17 +30,26 @@ def new_writer_name(now_ns: int) -> str:
     return f"{(now_ns // 1_000_000) & 0xFFFFFFFFFFF:011x}{int.from_bytes(os.urandom(3), 'big') & 0xFFFFF:05x}"
 
 
+def check_events(events: Iterable[Mapping[str, Any]]) -> None:
+    """Check events of a run before anything is made for them.
+
+    Raises:
+        UsageError: readers would refuse one.
+    """
+    check_lines(({"seq": 0, "time": 0, **event} for event in events), EVENTS, "a run")
+
+
 class EventJournal:
     """A writer's events: one checksummed JSON line each, numbered, in events/<writer>.jsonl."""
 
-    def __init__(self, folder: Path, writer: str, *, fs: FileSystem = LOCAL) -> None:
-        """Make the file and take its lock.
+    def __init__(self, folder: Path, writer: str, *, records: Records = EVENTS, fs: FileSystem = LOCAL) -> None:
+        """Make the file and take its lock; ``records`` is the schema of its lines.
 
         Raises:
             OSError: it can't be made (FileExistsError: the name is taken).
         """
         self.writer = writer
-        self._log = JsonLog(folder / f"{writer}.jsonl", fs=fs, create=True)
+        self._log = JsonLog(folder / f"{writer}.jsonl", records=records, fs=fs, create=True)
         self.locked = try_lock(self._log.fd) is True
         self.dirty = False
         self._last_time = 0
@@ -56,11 +68,12 @@ class EventJournal:
         """Add events, each with its seq and a time that never falls. They survive ``kill -9`` on return.
 
         Raises:
+            UsageError: readers would refuse one; none was added.
             OSError: not all were added; ``seq`` says how many.
         """
         self._log.settle()
         self.dirty = True
-        at = self._last_time = max(now_ns, self._last_time + 1)
+        at = self._last_time = min(max(now_ns, self._last_time + 1), TIME_MAX)
         self._log.append([{"seq": seq, "time": at, **event} for seq, event in enumerate(events, self.seq)])
 
     def not_before(self, time_ns: int) -> None:

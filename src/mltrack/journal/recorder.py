@@ -17,7 +17,7 @@ from mltrack.disk.anchor import Anchor
 from mltrack.disk.filesystem import LOCAL, FileSystem
 from mltrack.disk.flusher import FLUSHER
 from mltrack.errors import NotFoundError, StoreError
-from mltrack.journal.events import EventJournal, begin_writer, new_writer_name
+from mltrack.journal.events import EventJournal, begin_writer, check_events, new_writer_name
 from mltrack.journal.losses import Losses
 from mltrack.journal.points import SEAL_POINTS_MIN, PointJournal
 from mltrack.journal.points_checksum import points_checksum
@@ -28,7 +28,7 @@ from mltrack.process.headroom import memory_shortage
 from mltrack.process.trouble import TROUBLE, say, words_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from mltrack.disk.layout import Layout, RunFolder
 
@@ -187,32 +187,41 @@ class Recorder:
         """Open the writer and add its first events; ``tolerant``: whatever the disk does.
 
         Raises:
+            UsageError: readers would refuse one of the events; nothing was made.
             StoreError: the store can't be written to, for a lasting reason (no permission, no such folder).
         """
+        events = list(events)
         try:
-            self._add(list(events))
+            self._add(events)
         except OSError as error:
             if error.errno not in DISK_TROUBLE and not tolerant:
                 raise StoreError(
                     f"the store at {self._layout.root} can't be written: {error.strerror}",
                     hint="check its permissions, or name another with MLTRACK_STORE",
                 ) from error
-            self._keep(list(events), error)
+            self._keep(events, error)
 
     def emit(self, *events: Mapping[str, Any]) -> None:
-        """Add events; if the disk fails they are kept and tried again. On return they survive ``kill -9``."""
+        """Add events; if the disk fails they are kept and tried again. On return they survive ``kill -9``.
+
+        Raises:
+            UsageError: readers would refuse one; none was added.
+        """
         try:
             self._add(events)
         except TROUBLE as error:
             self._keep(events, error)
 
-    def _add(self, events: Iterable[Mapping[str, Any]]) -> None:
+    def _add(self, events: Sequence[Mapping[str, Any]]) -> None:
         """Store events, after those kept so far. A signal handler's are stored once its own thread is done.
 
         Raises:
+            UsageError: readers would refuse one; none is stored.
             OSError: not all were stored; the caller keeps them where they matter (an event stored twice does no harm).
         """
         with self._lock:
+            if self._adding or self._pending or self._events is None:  # later it would be too late to say
+                check_events(events)
             if self._adding:
                 self._pending += events
                 return
@@ -230,7 +239,7 @@ class Recorder:
             finally:
                 self._adding = False
 
-    def _keep(self, events: Iterable[Mapping[str, Any]], error: Exception) -> None:
+    def _keep(self, events: Sequence[Mapping[str, Any]], error: Exception) -> None:
         with self._lock:
             self._pending += events
             if len(self._pending) > PENDING_EVENTS_MAX:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mltrack.disk.codec import encode_line
 from mltrack.disk.filesystem import LOCAL, FileSystem
 from mltrack.disk.flusher import FLUSHER
-from mltrack.disk.jsonlog import JsonLog, bad_line, each_line
+from mltrack.disk.jsonlog import JsonLog, bad_line, check_lines, each_line
 from mltrack.disk.line_types import SERIES
 from mltrack.process.trouble import TROUBLE
 from mltrack.values.media import image_place
@@ -102,8 +102,23 @@ class SeriesJournal:
         if self._log is not None:
             self._log.move_to(folder / self._log.path.name)
 
+    @staticmethod
+    def check(lines: Iterable[dict[str, Any]]) -> None:
+        """Check lines that are to be added.
+
+        Raises:
+            UsageError: readers would refuse one.
+        """
+        check_lines(({"seq": 0, **line} for line in lines), SERIES, "a run's series")
+
     def append(self, lines: Iterable[dict[str, Any]]) -> None:
-        """Add lines: on return they survive ``kill -9``. A signal handler's come after its own thread's."""
+        """Add lines: on return they survive ``kill -9``. A signal handler's come after its own thread's.
+
+        Raises:
+            UsageError: readers would refuse one; none was added.
+        """
+        lines = list(lines)
+        self.check(lines)
         with self._lock:
             self._waiting += lines
             if self._busy:
@@ -133,7 +148,7 @@ class SeriesJournal:
             self._fs.require(self._folder.parent)
             self._sync_start()
             self._fs.make_durable_folder(self._folder)
-            self._log = JsonLog(self._folder / f"{self.writer}.jsonl", fs=self._fs, create=True)
+            self._log = JsonLog(self._folder / f"{self.writer}.jsonl", records=None, fs=self._fs, create=True)
             FLUSHER.add(self)
         else:
             self._log.settle()

@@ -13,7 +13,8 @@ from mltrack.errors import UsageError
 from mltrack.process.trouble import say
 from mltrack.recording.child_settings import inherited, offer
 from mltrack.storage.experiments import Workspace
-from mltrack.values.scalars import texts_by_name
+from mltrack.text.shown import shown
+from mltrack.values.scalars import as_text, texts_by_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -158,7 +159,9 @@ def set_experiment_tag(key: str, value: Any) -> None:
     """
     layout = current_layout()
     workspace = workspace_of(layout)
-    workspace.set_tag(workspace.usable(chosen_experiment(layout, None)).experiment_id, key, str(value))
+    workspace.set_tag(
+        workspace.usable(chosen_experiment(layout, None)).experiment_id, key, as_text(f"tag {shown(key)}", value)
+    )
 
 
 def delete_experiment(experiment_id: str) -> None:
@@ -178,7 +181,7 @@ def chosen_experiment(layout: Layout, experiment_id: str | None) -> Experiment:
     _inherit()
     workspace = workspace_of(layout)
     if experiment_id is not None:
-        return workspace.get(str(experiment_id))
+        return workspace.get(as_text("the experiment's id", experiment_id))
     if _experiment is not None:
         if _experiment_store != layout.store_id:  # a new store in place of one that was moved or removed
             return workspace.get_or_create(_experiment.name)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack.errors import UsageError
 from mltrack.recording.current_store import chosen_experiment, get_store
+from mltrack.values.scalars import check_key, texts_by_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,11 +29,12 @@ def set_experiment_tags(tags: Mapping[str, Any]) -> None:
     """Set tags of the experiment of new runs, as text.
 
     Raises:
-        UsageError: the experiment is deleted.
+        UsageError: the experiment is deleted, or a tag's key is not a non-empty text; none was set.
     """
+    texts = {check_key(key, "tag"): value for key, value in texts_by_name("tags", tags).items()}
     workspace, experiment_id = _current()
-    for key, value in tags.items():
-        workspace.set_tag(experiment_id, key, str(value))
+    for key, value in texts.items():
+        workspace.set_tag(experiment_id, key, value)
 
 
 def delete_experiment_tag(key: str) -> None:

@@ -8,6 +8,7 @@ import mltrack.recording.fluent  # noqa: F401  # it says how a run starts by its
 from mltrack.recording.active import active_run, on_active
 from mltrack.recording.current_store import get_store
 from mltrack.recording.operations import DONE
+from mltrack.text.shown import shown
 from mltrack.values.scalars import texts_by_name
 
 if TYPE_CHECKING:
@@ -274,6 +275,8 @@ def register_model(
     from mltrack.errors import UsageError
     from mltrack.storage.registry.registry import Registry
 
+    if not isinstance(model_uri, str):
+        raise UsageError(f"a model's URI is a text, not {shown(model_uri)}", hint="use runs:/<run_id>/<path>")
     scheme, _, rest = model_uri.partition("runs:/")
     run_id, _, path = rest.strip("/").partition("/")
     if scheme or not run_id:

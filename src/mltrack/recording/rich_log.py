@@ -70,6 +70,8 @@ class RichLog:
                     lines.append({"time": now, "key": check_key(key), "step": step, **encode_value(value)})
             except TROUBLE as error:
                 self._recorder.lost_artifact(key, error)
+        if lines:
+            self._journal().check(lines)
         self._recorder.points.log_many({key: value for key, value in metrics.items() if key not in rich}, step, now)
         if lines:
             self._journal().append(lines)

@@ -23,7 +23,8 @@ from mltrack.recording.run_artifacts import RunFiles
 from mltrack.recording.run_handles import arrive, keep
 from mltrack.recording.run_links import RunInputs
 from mltrack.recording.run_views import Attachment, RunViews
-from mltrack.values.scalars import check_key, integer, plain_columns, require_mapping, time_from_ms
+from mltrack.text.shown import shown
+from mltrack.values.scalars import as_text, check_key, integer, plain_columns, require_mapping, time_from_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -224,7 +225,7 @@ class Run(RunFiles, RunInputs, RunRewinds, RunGuards, RunViews):
             UsageError: the key is not a non-empty text.
             RunStateError: the run has ended.
         """
-        self.log_params({key: value})
+        self.log_params({check_key(key, "param"): value})
         return value
 
     def log_params(self, params: Mapping[str, Any]) -> None:
@@ -235,7 +236,7 @@ class Run(RunFiles, RunInputs, RunRewinds, RunGuards, RunViews):
         """
         self._check_open()
         require_mapping("params", params)
-        new = {check_key(key, "param"): str(value) for key, value in params.items()}
+        new = {check_key(key, "param"): as_text(f"param {shown(key)}", value) for key, value in params.items()}
         for key, value in new.items():
             if self._params.get(key, value) != value:
                 raise ParamConflictError(
@@ -243,8 +244,8 @@ class Run(RunFiles, RunInputs, RunRewinds, RunGuards, RunViews):
                     hint="log it under another name, or use a tag",
                 )
         added = {key: value for key, value in new.items() if key not in self._params}
-        self._params |= added
         self._recorder.emit(*({"type": "param", "key": key, "value": value} for key, value in added.items()))
+        self._params |= added
 
     def set_tag(self, key: str, value: Any) -> None:
         """Set a tag, as text; the last value counts.
@@ -253,7 +254,7 @@ class Run(RunFiles, RunInputs, RunRewinds, RunGuards, RunViews):
             UsageError: the key is not a non-empty text.
             RunStateError: the run has ended.
         """
-        self.set_tags({key: value})
+        self.set_tags({check_key(key, "tag"): value})
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Set several tags.
@@ -263,7 +264,8 @@ class Run(RunFiles, RunInputs, RunRewinds, RunGuards, RunViews):
         """
         self._check_open()
         require_mapping("tags", tags)
-        self._recorder.emit(*({"type": "tag", "key": check_key(k, "tag"), "value": str(v)} for k, v in tags.items()))
+        texts = {check_key(key, "tag"): as_text(f"tag {shown(key)}", value) for key, value in tags.items()}
+        self._recorder.emit(*({"type": "tag", "key": key, "value": value} for key, value in texts.items()))
 
     def delete_tag(self, key: str) -> None:
         """Remove a tag; it need not exist.
@@ -295,7 +297,9 @@ class Run(RunFiles, RunInputs, RunRewinds, RunGuards, RunViews):
             UsageError: ``status`` is not FINISHED, FAILED or KILLED.
         """
         if status not in END_STATUSES:
-            raise UsageError(f"{status!r} is not a status a run can end with", hint="one of " + ", ".join(END_STATUSES))
+            raise UsageError(
+                f"{shown(status)} is not a status a run can end with", hint="one of " + ", ".join(END_STATUSES)
+            )
         if self._ended:
             return
         while self._attachments:

@@ -375,6 +375,8 @@ class RunFiles:
 
 
 def _path(given: StrPath) -> Path:
+    if given == "":  # Path takes it for the working folder
+        raise UsageError("the path of what is to be logged is empty", hint="name a file or folder; '.' for this one")
     try:
         return Path(given)
     except TypeError as error:

@@ -13,6 +13,7 @@ from mltrack.values.datasets import (
     model_input_event,
     model_output_event,
 )
+from mltrack.values.scalars import integer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -95,20 +96,25 @@ class RunInputs:
         Later calls for the same model change nothing.
 
         Raises:
-            UsageError: a model is neither.
+            UsageError: a model is neither, or its step is not a 64-bit integer.
             RunStateError: the run has ended.
         """
         self._check_open()
-        made = [model_output_event(model_id_of(model), int(getattr(model, "step", 0) or 0)) for model in models or []]
+        made = [
+            model_output_event(model_id_of(model), integer("step", getattr(model, "step", 0) or 0))
+            for model in models or []
+        ]
         if made:
             self._recorder.emit(*made)
 
     def _emit_inputs(self, datasets: Iterable[tuple[Any, dict[str, str]]], models: Iterable[str]) -> None:
-        events = []
+        events: list[dict[str, Any]] = []
+        new: set[tuple[str, str]] = set()
         for used, tags in datasets:
-            if (used.name, used.digest) not in self._datasets:
-                self._datasets.add((used.name, used.digest))
+            if (used.name, used.digest) not in self._datasets | new:
+                new.add((used.name, used.digest))
                 events.append(dataset_event(used, tags))
         events += [model_input_event(model_id) for model_id in models]
         if events:
             self._recorder.emit(*events)
+        self._datasets |= new

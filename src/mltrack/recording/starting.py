@@ -26,6 +26,7 @@ from mltrack.recording.rewinds import fork_facts, resume_rewound
 from mltrack.recording.run import Run, source_name
 from mltrack.recording.used_stores import experiment_or_last, note, was_used
 from mltrack.storage.experiments import Workspace
+from mltrack.text.shown import shown
 from mltrack.values.run_names import random_name
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def history_text(history: int) -> str:
     """
     if not isinstance(history, int) or (history != 0 and not HISTORY_MIN <= history <= HISTORY_MAX):
         hint = f"give {HISTORY_MIN} to {HISTORY_MAX:,}, such as 2000; or 0, for all points"
-        raise UsageError(f"history={history!r} is not a number of points", hint=hint)
+        raise UsageError(f"history={shown(history)} is not a number of points", hint=hint)
     return str(int(history))
 
 

@@ -13,6 +13,7 @@ from mltrack.disk.line_types import EXPERIMENTS
 from mltrack.disk.shared_log import SharedLog
 from mltrack.entities import ACTIVE, DEFAULT_EXPERIMENT_ID, DEFAULT_EXPERIMENT_NAME, DELETED, Experiment
 from mltrack.errors import AlreadyExistsError, NotFoundError, UsageError
+from mltrack.text.shown import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,7 +113,7 @@ class Workspace:
             UsageError: the name is empty or taken (with ``exist_ok``: taken by a deleted one), or the id is.
         """
         if not isinstance(name, str) or not name.strip():
-            raise UsageError(f"{name!r} is not an experiment name", hint="give a non-empty text")
+            raise UsageError(f"{shown(name)} is not an experiment name", hint="give a non-empty text")
         with self._log.changing():
             taken = self.by_name(name)
             if taken is not None:
@@ -140,8 +141,8 @@ class Workspace:
         Raises:
             NotFoundError, UsageError: no such experiment; the name is empty or taken.
         """
-        if not name.strip():
-            raise UsageError(f"{name!r} is not an experiment name", hint="give a non-empty text")
+        if not isinstance(name, str) or not name.strip():
+            raise UsageError(f"{shown(name)} is not an experiment name", hint="give a non-empty text")
         with self._log.changing():
             self.get(experiment_id)
             if self.by_name(name) is not None:

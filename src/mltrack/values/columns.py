@@ -35,10 +35,7 @@ def as_columns(
     if times is None:
         time = np.full(len(value), time_ns())
     else:
-        given = np.asarray(times)
-        if given.dtype.kind == "M":
-            given = given.astype("datetime64[ns]").astype(np.int64)
-        time = _numbers(name, "times", given, np.int64)
+        time = _numbers(name, "times", times, np.int64)
     for what, column in (("steps", step), ("times", time)):
         if len(column) != len(value):
             raise InvalidMetricError(
@@ -48,9 +45,14 @@ def as_columns(
 
 
 def _numbers(name: str, what: str, column: Any, kind: type) -> npt.NDArray[Any]:
-    array = np.asarray(column)
+    try:
+        array = np.asarray(column)
+    except ValueError as error:  # lists of different lengths, or nested too deeply
+        raise InvalidMetricError(f"series {name!r}: {what}: {error}", hint="give one dimension") from None
     if array.ndim != 1:
         raise InvalidMetricError(f"series {name!r}: {what} have {array.ndim} dimensions", hint="give one dimension")
+    if what == "times" and array.dtype.kind == "M":
+        array = array.astype("datetime64[ns]").astype(np.int64)
     allowed = "biu" if kind is np.int64 else "biuf"
     if kind is np.int64 and array.dtype.kind == "f" and _are_whole(array.astype(np.float64)):
         array = array.astype(np.int64)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack.entities import DATASET_CONTEXT, Dataset
 from mltrack.errors import UsageError
+from mltrack.text.shown import shown
+from mltrack.values.scalars import texts_by_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,11 +38,13 @@ def input_tags(context: str | None, tags: Mapping[str, Any] | None) -> dict[str,
     Raises:
         UsageError: the context is not text.
     """
-    text = {str(key): str(value) for key, value in (tags or {}).items()}
+    text = {str(key): value for key, value in texts_by_name("tags of an input", tags).items()}
     if context is None:
         return text
     if not isinstance(context, str):
-        raise UsageError(f"context {context!r} is not text", hint="say what the dataset is for: context='training'")
+        raise UsageError(
+            f"context {shown(context)} is not text", hint="say what the dataset is for: context='training'"
+        )
     return text | {DATASET_CONTEXT: context}
 
 

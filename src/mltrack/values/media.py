@@ -13,6 +13,7 @@ from mltrack.environment import TABLES_TAG
 from mltrack.errors import UsageError
 from mltrack.extras import need
 from mltrack.process.headroom import need_numpy
+from mltrack.text.shown import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -139,8 +140,10 @@ def image_name(artifact_file: str | None, key: str | None, step: int | None, tim
         raise UsageError("an image needs artifact_file or key, not both", hint="log_image(image, 'sample.png')")
     if artifact_file is not None:
         return artifact_file
-    if key is None or not _SERIES_KEY.fullmatch(key):
-        raise UsageError(f"image key {key!r} is not usable", hint="use letters, digits, spaces, '_', '-', '/', '.'")
+    if not isinstance(key, str) or not _SERIES_KEY.fullmatch(key):
+        raise UsageError(
+            f"image key {shown(key)} is not usable", hint="use letters, digits, spaces, '_', '-', '/', '.'"
+        )
     flat = key.replace("/", "~")
     return f"images/{flat}+step+{step or 0}+timestamp+{timestamp_ms}+{os.urandom(16).hex()}.png"
 

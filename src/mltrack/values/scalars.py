@@ -7,6 +7,7 @@ from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 from mltrack.errors import InvalidMetricError, UsageError
+from mltrack.text.shown import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = [
     "KEY_BYTES_MAX",
     "as_float",
+    "as_text",
     "check_key",
     "integer",
     "plain_columns",
@@ -38,7 +40,7 @@ def check_key(key: object, what: str = "metric") -> str:
         except UnicodeEncodeError:  # half a surrogate pair
             pass
     raise InvalidMetricError(
-        f"{what} names must be non-empty text, not {_short(key)}",
+        f"{what} names must be non-empty text, not {shown(key)}",
         hint="give a non-empty str of at most 65,535 bytes in UTF-8",
     )
 
@@ -49,9 +51,21 @@ def require_mapping(what: str, given: object) -> None:
     Raises:
         UsageError: it has none.
     """
-    if not callable(getattr(given, "items", None)):
+    if isinstance(given, type) or not callable(getattr(given, "items", None)):
         kind = type(given).__name__
         raise UsageError(f"{what} must be a dict of values by name, not {kind}", hint="give {'name': value, ...}")
+
+
+def as_text(what: str, value: object) -> str:
+    """``value`` as text; ``what`` names it in a message.
+
+    Raises:
+        UsageError: it can't be one: an int of thousands of digits, a list that is nested too deeply.
+    """
+    try:
+        return str(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(f"{what} can't be stored as text: {error}", hint="log it as a file: log_dict") from None
 
 
 def texts_by_name(what: str, given: Mapping[str, Any] | None) -> dict[str, str]:
@@ -63,7 +77,7 @@ def texts_by_name(what: str, given: Mapping[str, Any] | None) -> dict[str, str]:
     if given is None:
         return {}
     require_mapping(what, given)
-    return {key: str(value) for key, value in given.items()}
+    return {key: as_text(f"{what}: {shown(key)}", value) for key, value in given.items()}
 
 
 def as_float(key: object, value: object) -> float:
@@ -81,7 +95,7 @@ def as_float(key: object, value: object) -> float:
     except (TypeError, ValueError, OverflowError, RuntimeError, ArithmeticError, AttributeError, Warning):
         pass
     raise InvalidMetricError(
-        f"metric {_short(key)}: {_short(value)} is not a number",
+        f"metric {shown(key)}: {shown(value)} is not a number",
         hint="give a value that float() takes, or an array of one element",
     )
 
@@ -106,7 +120,7 @@ def integer(what: str, value: object) -> int:
     except (TypeError, ValueError, OverflowError, RuntimeError, Warning):
         number = _whole(value)
     if not -(1 << 63) <= number < 1 << 63:
-        raise InvalidMetricError(f"{what} {_short(value)} is not a 64-bit integer", hint=f"give an int as {what}")
+        raise InvalidMetricError(f"{what} {shown(value)} is not a 64-bit integer", hint=f"give an int as {what}")
     return number
 
 
@@ -131,7 +145,7 @@ def time_from_ms(value: object) -> int:
     except (TypeError, ValueError, OverflowError, RuntimeError, ArithmeticError, Warning):
         number = 1 << 63
     if not -(1 << 63) <= number < 1 << 63:
-        raise InvalidMetricError(f"timestamp {_short(value)} is not a time in ms", hint="give ms since 1970")
+        raise InvalidMetricError(f"timestamp {shown(value)} is not a time in ms", hint="give ms since 1970")
     return number
 
 
@@ -154,11 +168,6 @@ def plain_columns(name: str, values: Any, steps: Any, times: Any) -> Iterable[tu
     for what, column in (("steps", at), ("times", when)):
         if len(column) != len(found):
             raise InvalidMetricError(
-                f"series {_short(name)}: {len(found)} values but {len(column)} {what}", hint="give one for each value"
+                f"series {shown(name)}: {len(found)} values but {len(column)} {what}", hint="give one for each value"
             )
     return zip(at, when, found, strict=True)
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

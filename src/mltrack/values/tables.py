@@ -104,7 +104,19 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def as_split(frame: pd.DataFrame | PlainTable) -> dict[str, list[Any]]:
-    """Columns and rows of plain values. Missing values (NaN, infinities, NA, NaT) are None, as pandas writes them."""
+    """Columns and rows of plain values. Missing values (NaN, infinities, NA, NaT) are None, as pandas writes them.
+
+    Raises:
+        UsageError: JSON can't hold a value: bytes that are not UTF-8, lists that are nested too deeply.
+    """
+    try:
+        return _split(frame)
+    except (UnicodeDecodeError, RecursionError) as error:
+        hint = "give text, numbers, or lists of them"
+        raise UsageError(f"a table with a value that can't be stored: {error}", hint=hint) from None
+
+
+def _split(frame: pd.DataFrame | PlainTable) -> dict[str, list[Any]]:
     if isinstance(frame, PlainTable):
         values = [[_plain(value) for value in column] for column in frame.values]
         rows = [list(row) for row in zip(*values, strict=True)]

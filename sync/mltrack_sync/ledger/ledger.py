@@ -41,6 +41,7 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.filesystem import LOCAL, FileSystem
 from mltrack.disk.jsonlog import JsonLog
+from mltrack.disk.sync_line_types import LEDGER
 from mltrack.text.redaction import hide
 from mltrack_sync.errors import LedgerError
 from mltrack_sync.http.responses import without_password
@@ -91,7 +92,7 @@ class Ledger:
         self._lock = threading.Lock()
         self.state: LedgerView = LockedView(state, self._lock)
         self._fs = fs
-        self._log = JsonLog(path, fs=fs, placed=True)
+        self._log = JsonLog(path, records=LEDGER, fs=fs, placed=True)
         if not state.url:
             self._write({"type": "ledger", "version": VERSION, "url": url})
             for folder in path.parents[1:3]:  # even if they existed: without its ledger, everything must be compared
@@ -395,7 +396,7 @@ class Ledger:
 def _rewrite(path: Path, lines: list[dict[str, Any]], fs: FileSystem) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     fs.unlink(temporary)
-    log = JsonLog(temporary, fs=fs, create=True, placed=True)
+    log = JsonLog(temporary, records=LEDGER, fs=fs, create=True, placed=True)
     try:
         log.append(lines)
     finally:

@@ -169,7 +169,7 @@ class UploadLog:
         try:
             with self._lock:
                 if self._log is None:
-                    self._log = JsonLog(self._path, fs=self._fs, placed=True)
+                    self._log = JsonLog(self._path, records=UPLOADS, fs=self._fs, placed=True)
                     self._fs.sync_folder(self._path.parent)
                 self._log.append([{**line, "run": of[0], "path": of[1]}])
                 self._log.sync()

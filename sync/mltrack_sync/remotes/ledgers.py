@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mltrack.disk.jsonlog import JsonLog
+from mltrack.disk.sync_line_types import LEDGER
 from mltrack_sync.errors import LedgerError
 from mltrack_sync.ledger.ledger import Ledger, LedgerState
 from mltrack_sync.ledger.state import VERSION
@@ -56,7 +57,7 @@ def move_ledger(path: Path, place: str) -> None:
     if not path.exists():
         return
     try:
-        log = JsonLog(path, placed=True)
+        log = JsonLog(path, records=LEDGER, placed=True)
         try:
             log.append([{"type": "ledger", "version": VERSION, "url": place}])
             log.sync()

@@ -165,7 +165,7 @@ def note_pulled(store: Store, manifest: Manifest, now_ns: int, *, fs: FileSystem
         return
     path = _pulled(store)
     fs.make_folder(path.parent)
-    log = JsonLog(path, fs=fs)
+    log = JsonLog(path, records=BUNDLES_PULLED, fs=fs)
     try:
         fields = {"bundle": manifest.bundle_id, "store": manifest.store_id, "for": manifest.receiver}
         log.append([{**fields, "number": manifest.number, "time": now_ns}])

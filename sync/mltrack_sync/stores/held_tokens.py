@@ -69,7 +69,7 @@ class HeldTokens:
             if not self._path.parent.is_dir():
                 self._fs.require(self._path.parent.parent)
                 self._fs.make_folder(self._path.parent)
-            log = JsonLog(self._path, fs=self._fs)
+            log = JsonLog(self._path, records=COPIED, fs=self._fs)
             try:
                 log.append([{"unit": unit, "token": token} for unit, token in new.items()])
             finally:

@@ -18,7 +18,7 @@ import pytest
 from mltrack.disk.codec import encode_line
 from mltrack.disk.filesystem import LOCAL, FileSystem
 from mltrack.disk.layout import Layout
-from mltrack.errors import InvalidPathError, NotFoundError, StoreError
+from mltrack.errors import InvalidPathError, NotFoundError, StoreError, UsageError
 from mltrack.storage.check.check import check_store
 from mltrack.storage.traces.traces import Traces
 from mltrack.store import Store
@@ -176,9 +176,21 @@ def test_a_trace_is_the_same_whether_read_during_or_after_its_spans_arrive(
     assert (trace.request_time, trace.tokens["input_tokens"]) == (START - 49, sum(range(0, 50, 3)))
 
 
-def test_usage_that_cannot_be_summed_is_reported_and_other_spans_are_kept(traces: Traces) -> None:
-    for usage in ({"input_tokens": 1}, {"input_tokens": "many"}, {"input_tokens": 2}):
-        traces.add_spans("0", [spans("tr-1", head(f"s-{usage}", usage=usage))], [[{}]])
+def written_elsewhere(layout: Layout, *facts: dict[str, Any]) -> None:
+    """Facts in a file that another program wrote, which checked nothing."""
+    folder = layout.trace_folder("0")
+    folder.make(LOCAL)
+    lines = [encode_line({"seq": seq, "time": 5_000 + seq, **fact}) for seq, fact in enumerate(facts)]
+    (folder.facts / f"{5:016x}.jsonl").write_bytes(b"".join(lines))
+
+
+def test_usage_that_cannot_be_summed_is_reported_and_other_spans_are_kept(traces: Traces, layout: Layout) -> None:
+    for tokens in (1, 2):
+        traces.add_spans("0", [spans("tr-1", head(f"s-{tokens}", usage={"input_tokens": tokens}))], [[{}]])
+    bad = spans("tr-1", head("s-many", usage={"input_tokens": "many"}), at=[0, 1])
+    with pytest.raises(UsageError, match="a line of a trace that 'heads' is"):
+        traces.add_spans("0", [bad], [[{}]])
+    written_elsewhere(layout, bad)
     trace = traces.get("tr-1")
     assert (len(trace.spans), trace.tokens["input_tokens"], len(traces.damage)) == (2, 3, 1)
 
@@ -392,8 +404,10 @@ def test_a_damaged_line_is_reported_and_those_around_it_are_read(traces: Traces,
         {"type": "assessment", "trace_id": "tr-1", "assessment": {"no": "such"}},
     ],
 )
-def test_a_fact_without_required_fields_is_reported_and_skipped(traces: Traces, fact: dict[str, Any]) -> None:
-    traces.add("0", info(), fact, tag("v"))
+def test_a_fact_without_required_fields_is_reported_and_skipped(
+    traces: Traces, layout: Layout, fact: dict[str, Any]
+) -> None:
+    written_elsewhere(layout, info(), fact, tag("v"))
     assert [(trace.trace_id, trace.tags) for trace in traces.all()] == [("tr-1", {"k": "v"})]
     assert len(traces.damage) == 1
 

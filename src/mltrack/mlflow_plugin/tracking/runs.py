@@ -31,6 +31,7 @@ from mltrack.mlflow_plugin.tracking.paging import check_max_results
 from mltrack.mlflow_plugin.uris import artifact_uri
 from mltrack.storage.runs.edit import set_stage
 from mltrack.storage.runs.unrecorded_files import found_files
+from mltrack.text.shown import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,8 +50,8 @@ def _in_ns(name: str, time_ms: float) -> int:
     Raises:
         UsageError: it is out of the store's range, as one in ns already is.
     """
-    if not -_TIME_MS_MAX <= time_ms <= _TIME_MS_MAX:
-        raise UsageError(f"Invalid value {time_ms!r} for '{name}': it is in milliseconds since 1970")
+    if not isinstance(time_ms, int | float) or not -_TIME_MS_MAX <= time_ms <= _TIME_MS_MAX:
+        raise UsageError(f"Invalid value {shown(time_ms)} for '{name}': it is in milliseconds since 1970")
     return int(time_ms * _MS)
 
 

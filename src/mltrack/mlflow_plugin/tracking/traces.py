@@ -86,7 +86,7 @@ class Traces(BaseStore):
         facts = [fact for fact, _ in new]
         try:
             self._store.traces.add_spans(experiment.experiment_id, facts, [contents for _, contents in new])
-        except (TypeError, ValueError):
+        except UsageError:
             texts = [as_texts(contents) for _, contents in new]
             self._store.traces.add_spans(experiment.experiment_id, facts, texts)
         return list(spans)

@@ -16,8 +16,9 @@ from mltrack.disk.shared_log import SharedLog
 from mltrack.entities import ACTIVE, DELETED, LOGGED_MODEL_STATUSES
 from mltrack.errors import AlreadyExistsError, NotFoundError, StoreError, UsageError
 from mltrack.storage.models.state import ModelState, as_event, checked, identity, is_same, metric_line, texts
+from mltrack.text.shown import shown
 from mltrack.values.run_names import random_name
-from mltrack.values.scalars import check_key
+from mltrack.values.scalars import as_text, check_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -146,7 +147,7 @@ class LoggedModels:
             created: When it was made, in ns since the epoch; by default now.
 
         Raises:
-            UsageError: the key of a param or tag is not a non-empty text.
+            UsageError: the key of a param or tag is not a non-empty text, or another value is not of its kind.
             StoreError: it can't be written.
         """
         line: dict[str, Any] = {
@@ -162,6 +163,7 @@ class LoggedModels:
             line["time"] = created
         folder = self._layout.model(model_id or new_model_id())
         log = self._log(folder)
+        log.check({"seq": 0, **line})
         try:
             self._fs.require(self._layout.root)
             self._fs.make_durable_folder(folder.path)
@@ -181,13 +183,14 @@ class LoggedModels:
             AlreadyExistsError: it has one of these already, even with the same value (MLflow's rule).
             StoreError: that can't be written.
         """
+        new = texts(params)
         with self._changing(model_id) as stored:
-            taken = [key for key in params if key in stored.params]
+            taken = [key for key in new if key in stored.params]
             if taken:
                 raise AlreadyExistsError(
                     f"model {model_id} has a param {taken[0]!r} already", hint="params can't change; set a tag"
                 )
-            stored.append([{"type": "param", "key": k, "value": v} for k, v in texts(params).items()])
+            stored.append([{"type": "param", "key": k, "value": v} for k, v in new.items()])
 
     def set_tags(self, model_id: str, tags: Mapping[str, str | None]) -> None:
         """Set tags, or remove them (None); removing a missing one is not an error.
@@ -197,7 +200,11 @@ class LoggedModels:
             StoreError: that can't be written.
         """
         lines = [
-            {"type": "tag", "key": check_key(key, "tag"), "value": None if value is None else str(value)}
+            {
+                "type": "tag",
+                "key": check_key(key, "tag"),
+                "value": None if value is None else as_text(f"tag {key}", value),
+            }
             for key, value in tags.items()
         ]
         with self._changing(model_id) as stored:
@@ -212,7 +219,9 @@ class LoggedModels:
             StoreError: that can't be written.
         """
         if status not in LOGGED_MODEL_STATUSES:
-            raise UsageError(f"{status!r} is not a model's status", hint="one of " + ", ".join(LOGGED_MODEL_STATUSES))
+            raise UsageError(
+                f"{shown(status)} is not a model's status", hint="one of " + ", ".join(LOGGED_MODEL_STATUSES)
+            )
         with self._changing(model_id) as stored:
             stored.append([{"type": "status", "status": status, "message": message}])
         return self.get(model_id)
@@ -237,11 +246,12 @@ class LoggedModels:
 
         Raises:
             NotFoundError: there is no such model.
-            InvalidMetricError: a name, value, step or time is not valid.
+            UsageError: a name, value, step, time, run or dataset is not valid.
             AlreadyExistsError: for the same run, name, step and time it has another value or dataset.
             StoreError: that can't be written.
         """
         wanted = [checked(metric) for metric in metrics]
+        self._log(self.folder(model_id)).check(*({"seq": 0, **metric_line(metric)} for metric in wanted))
         with self._changing(model_id) as stored:
             new: dict[Identity, ModelMetric] = {}
             for metric in wanted:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mltrack.entities import Artifact, Event, LoggedModel, ModelMetric
-from mltrack.values.scalars import as_float, check_key, integer
+from mltrack.values.scalars import as_float, as_text, check_key, integer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -186,4 +186,4 @@ def texts(entries: Mapping[str, Any]) -> dict[str, str]:
     Raises:
         InvalidMetricError: a key is not a non-empty text.
     """
-    return {check_key(key): str(value) for key, value in entries.items()}
+    return {check_key(key): as_text(key, value) for key, value in entries.items()}

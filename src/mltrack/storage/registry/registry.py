@@ -7,12 +7,15 @@ import re
 import threading
 from typing import TYPE_CHECKING, Any
 
+from mltrack.disk.fields import VERSION
 from mltrack.disk.filesystem import LOCAL, FileSystem, relative_name, safe_join
 from mltrack.disk.line_types import REGISTRY
 from mltrack.disk.shared_log import SharedLog
 from mltrack.entities import MODEL_STAGES
 from mltrack.errors import AlreadyExistsError, NotFoundError, UsageError
 from mltrack.storage.registry.state import RegistryState
+from mltrack.text.shown import shown
+from mltrack.values.scalars import texts_by_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -120,7 +123,9 @@ class Registry:
                 raise AlreadyExistsError(
                     f"model {name!r} exists already", hint="choose another name, or add a version to it"
                 )
-            self._log.append({"type": "create", "name": name, "description": description, "tags": dict(tags or {})})
+            self._log.append(
+                {"type": "create", "name": name, "description": description, "tags": texts_by_name("tags", tags)}
+            )
         return self.get_model(name)
 
     def rename_model(self, name: str, new_name: str) -> RegisteredModel:
@@ -160,8 +165,10 @@ class Registry:
             NotFoundError: there is no such model or version.
             UsageError: the alias is not valid, or reserved (``latest``, ``v1``).
         """
-        if not _ALIAS.fullmatch(alias) or _RESERVED_ALIAS.fullmatch(alias):
-            raise UsageError(f"{alias!r} is not an alias", hint="letters, digits, '_', '-', '.'; not 'latest' or 'v1'")
+        if not isinstance(alias, str) or not _ALIAS.fullmatch(alias) or _RESERVED_ALIAS.fullmatch(alias):
+            raise UsageError(
+                f"{shown(alias)} is not an alias", hint="letters, digits, '_', '-', '.'; not 'latest' or 'v1'"
+            )
         number = _number(version)
         with self._changing() as state:
             state.version(name, number)
@@ -252,7 +259,7 @@ class Registry:
                 "source": source,
                 "run_id": run_id,
                 "description": description,
-                "tags": dict(tags or {}),
+                "tags": texts_by_name("tags", tags),
                 "model_id": model_id,
             }
             rare = {"run_link": run_link, "location": location, "as_address": as_address}
@@ -370,22 +377,23 @@ class Registry:
 
 
 def _number(version: int | str) -> int:
-    try:
-        return int(version)
-    except (TypeError, ValueError):
-        raise UsageError(f"{version!r} is not a version number", hint="give an integer") from None
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        number = int(version)
+        if VERSION.check(number):
+            return number
+    raise UsageError(f"{shown(version)} is not a version number", hint="give an integer from 1 on")
 
 
 def _stage(stage: str) -> str:
     for known in MODEL_STAGES:
-        if stage.lower() == known.lower():
+        if isinstance(stage, str) and stage.lower() == known.lower():
             return known
-    raise UsageError(f"{stage!r} is not a stage", hint="one of " + ", ".join(MODEL_STAGES))
+    raise UsageError(f"{shown(stage)} is not a stage", hint="one of " + ", ".join(MODEL_STAGES))
 
 
 def _check_name(name: str) -> None:
     bad = not isinstance(name, str) or not name.strip() or len(name) > NAME_CHARACTERS_MAX
     if bad or any(sign in name for sign in "/:"):
         raise UsageError(
-            f"{name!r} is not a model name", hint=f"up to {NAME_CHARACTERS_MAX} characters, without '/' and ':'"
+            f"{shown(name)} is not a model name", hint=f"up to {NAME_CHARACTERS_MAX} characters, without '/' and ':'"
         )

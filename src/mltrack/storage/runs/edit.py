@@ -13,7 +13,8 @@ from mltrack.errors import NotFoundError, RunStateError, StoreError, UsageError
 from mltrack.journal.recorder import Recorder
 from mltrack.storage.runs.series_artifacts import unpublished_series
 from mltrack.storage.runs.state import RunState
-from mltrack.values.scalars import check_key
+from mltrack.text.shown import shown
+from mltrack.values.scalars import as_text, check_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -68,7 +69,7 @@ def set_tag(layout: Layout, run_id: str, key: str, value: str | None, *, fs: Fil
         UsageError: the key is not a non-empty text.
         StoreError: it can't be written.
     """
-    text = None if value is None else str(value)
+    text = None if value is None else as_text(f"tag {shown(key)}", value)
     if (
         append_events(layout, run_id, {"type": "tag", "key": check_key(key, "tag"), "value": text}, fs).tags.get(key)
         != text

@@ -12,10 +12,9 @@ from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.filesystem import LOCAL, FileSystem
-from mltrack.disk.line_types import EVENTS
 from mltrack.entities import Position
-from mltrack.errors import StoreError, UsageError
-from mltrack.journal.events import EventJournal, begin_writer, new_writer_name
+from mltrack.errors import StoreError
+from mltrack.journal.events import EventJournal, begin_writer, check_events, new_writer_name
 from mltrack.journal.points import SEAL_POINTS_MIN, SERIES_POINTS_MIN
 from mltrack.journal.seal import seal_writer
 from mltrack.journal.written_points import open_points
@@ -113,10 +112,8 @@ class RunImport:
             UsageError: readers would refuse one of them; none was added.
             StoreError: the disk refuses.
         """
-        for event in events:
-            fault = EVENTS.fault({"seq": 0, "time": 0, **event})
-            if fault is not None:
-                raise UsageError(f"a line of a run that {fault}", hint="it can't be stored")
+        if self._events is None:
+            check_events(events)
         if events:
             with self._raising():
                 self._append(list(events))

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mltrack.disk.arriving import ArrivingWriters, read_arriving, write_arriving
+from mltrack.disk.fields import TIME_MAX
 from mltrack.disk.filesystem import LOCAL, FileSystem, reading
 from mltrack.disk.jsonlog import JsonLog
+from mltrack.disk.line_types import EVENTS
 from mltrack.errors import NotFoundError
 from mltrack.journal.reader import segments_of
 from mltrack.storage.runs.imported import RunImport
@@ -178,10 +180,10 @@ def _remove(run: StoredRun, writer: str, fs: FileSystem) -> None:
     folder = run.folder
     events = [event for event in run.read_events() if event.writer == writer]
     if events:  # else it was killed with its first line
-        log = JsonLog(folder.events / f"{writer}.jsonl", fs=fs)
+        log = JsonLog(folder.events / f"{writer}.jsonl", records=EVENTS, fs=fs)
         try:
             last = events[-1]
-            log.append([{"seq": last.seq + 1, "time": last.time + 1, "type": "close", "points": 0}])
+            log.append([{"seq": last.seq + 1, "time": min(last.time + 1, TIME_MAX), "type": "close", "points": 0}])
             log.sync()
         finally:
             log.close()

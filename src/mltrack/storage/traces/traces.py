@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.codec import LINE_BYTES_MAX, BadLine, decode_line
 from mltrack.disk.filesystem import LOCAL, TEMPORARY, FileSystem, NotRegularError, open_regular
-from mltrack.disk.line_types import SPANS
+from mltrack.disk.jsonlog import check_lines
+from mltrack.disk.line_types import FACTS, SPANS
 from mltrack.errors import CorruptionError, NotFoundError, StoreError
 from mltrack.process.forks import Stage, after_fork_in_child
 from mltrack.storage.traces.index import TraceChanges, TraceIndex
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from mltrack.disk.layout import Layout
+    from mltrack.disk.layout import Layout, TraceFolder
     from mltrack.storage.traces.views import SortKey, TraceField
 
 __all__ = ["Assessment", "SpanHead", "SpanReader", "Trace", "TraceChanges", "Traces"]
@@ -136,6 +137,7 @@ class Traces:
 
         Raises:
             InvalidPathError: that can be no experiment's id.
+            UsageError: readers would refuse one of them; none was added.
             StoreError: the disk does not take them.
         """
         self._append(experiment_id, facts, ())
@@ -146,7 +148,7 @@ class Traces:
         """Append spans: for each trace the fact that names them, and their contents (JSON objects or texts).
 
         Raises:
-            InvalidPathError, StoreError: as add.
+            InvalidPathError, UsageError, StoreError: as add.
         """
         self._append(experiment_id, facts, contents)
 
@@ -192,15 +194,18 @@ class Traces:
     def _append(
         self, experiment_id: str, facts: Sequence[Mapping[str, Any]], contents: Sequence[Sequence[Any]]
     ) -> None:
+        folder = self._layout.trace_folder(experiment_id)
+        check_lines(({"seq": 0, "time": 0, "at": [0, 0], **fact} for fact in facts), FACTS, "a trace")
         # the facts read of a trace come before those added now, even if a clock was set back
         not_before = max((self._index.last_time(fact["trace_id"]) for fact in facts), default=0)
-        self._writer(experiment_id).append(facts, contents, not_before=not_before)
+        self._writer(folder).append(facts, contents, not_before=not_before)
 
-    def _writer(self, experiment_id: str) -> TraceWriter:
+    def _writer(self, folder: TraceFolder) -> TraceWriter:
+        experiment_id = folder.experiment_id
         with self._lock:
             writer = self._writers.get(experiment_id)
             if writer is None:
-                writer = TraceWriter(self._layout.trace_folder(experiment_id), clock=self._clock, fs=self._fs)
+                writer = TraceWriter(folder, clock=self._clock, fs=self._fs)
                 self._writers[experiment_id] = writer
                 if len(self._writers) > OPEN_WRITERS_MAX:
                     self._writers.pop(next(iter(self._writers))).close()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mltrack.disk.filesystem import LOCAL, FileSystem
 from mltrack.disk.flusher import FLUSHER
 from mltrack.disk.jsonlog import JsonLog
+from mltrack.disk.line_types import FACTS, SPANS
 from mltrack.errors import StoreError
 from mltrack.journal.events import EventJournal, new_writer_name
 from mltrack.process import exits
@@ -60,6 +61,7 @@ class TraceWriter:
         """Add facts, later than ``not_before`` (ns); ``contents``: the spans each one names (JSON objects or texts).
 
         Raises:
+            UsageError: readers would refuse a span; no fact was added.
             StoreError: they can't be written (all or some are then missing); the next call tries again.
         """
         try:
@@ -83,7 +85,7 @@ class TraceWriter:
         """Store the spans; returns the facts with the spans' places added."""
         if self._spans is None:
             writer = (self._facts or self._open()).writer
-            self._spans = JsonLog(self._folder.spans / f"{writer}.jsonl", fs=self._fs, create=True)
+            self._spans = JsonLog(self._folder.spans / f"{writer}.jsonl", records=SPANS, fs=self._fs, create=True)
             self._folders_dirty = True
         self._spans_dirty = True
         self._spans.settle()
@@ -97,7 +99,7 @@ class TraceWriter:
     def _open(self) -> EventJournal:
         """Make the facts file and write the line that names the writer."""
         self._folder.make(self._fs)
-        journal = EventJournal(self._folder.facts, new_writer_name(self._clock()), fs=self._fs)
+        journal = EventJournal(self._folder.facts, new_writer_name(self._clock()), records=FACTS, fs=self._fs)
         try:
             said = {
                 "type": "writer",
