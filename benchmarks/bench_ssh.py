@@ -85,6 +85,8 @@ def compare(name: str, source: Path, ssh: Sshd) -> bool:
         far, plain = source.parent / f"far{number}", source.parent / f"plain{number}"
         store = Store.open(source)
         remote = Remotes(store).add(f"far{number}", f"ssh://bench{far}")
+        for path in source.glob("catalog.duckdb*"):  # each push is the first command that sees the store
+            path.unlink()
         os.sync()
         used = processor_time()
         ours, pushed, held = in_fresh_process(__file__, "push", str(source), remote.name)
@@ -97,7 +99,7 @@ def compare(name: str, source: Path, ssh: Sshd) -> bool:
     ours, theirs, share, again, _, used, theirs_used = (
         statistics.median(column) for column in zip(*rounds, strict=True)
     )
-    held = max(column[4] for column in rounds)  # in the first round, with the making of the store's catalog
+    held = max(column[4] for column in rounds)
     fast, quick = share >= SHARE_MIN, again < PASS_S_MAX and held < MEMORY_MB_MAX
     figures = f"{ours:.2f} s", f"{used:.2f} s cpu here", f"{size / ours / 1e6:,.0f} MB/s", f"{share:.2f} of rsync"
     row(f"{name}: mltrack sync", *figures, verdict=bool(fast))

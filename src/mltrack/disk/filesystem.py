@@ -157,9 +157,9 @@ class FileSystem:
 
     def write_all(self, fd: int, data: bytes) -> None:
         """Append all of ``data``, or raise OSError (part of it may then be written)."""
-        view = memoryview(data)
-        while view:
-            view = view[self.write(fd, bytes(view)) :]
+        written = self.write(fd, data) if data else 0
+        while written < len(data):
+            written += self.write(fd, data[written:])
 
     def write_new(self, path: StrPath, data: bytes) -> None:
         """Make a new file with these bytes; FileExistsError where the name is taken."""

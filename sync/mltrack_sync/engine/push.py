@@ -48,9 +48,9 @@ def push(store: Store, remote: Remote, options: PushOptions | None = None, **cha
         return replace(report, seconds=time.monotonic() - started)
     if options.repair:
         _check_repair(store, remote, kind)
-    heads = options.selection.heads(store)
+    heads = None if options.selection.everything else options.selection.heads(store)
     with held_ledger(store, remote, options.clock) as ledger:
-        report = kind.push(PushWork(store, remote, heads, ledger, options))
+        report = kind.push(PushWork(store, remote, ledger, options, heads))
         report = replace(report, seconds=time.monotonic() - started)
         _note_end(ledger, report, options.clock())
     return report

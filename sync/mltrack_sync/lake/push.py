@@ -45,7 +45,7 @@ def push_to_lake(work: PushWork, tables: LakeTables, fs: FileSystem) -> PushRepo
         StoreError, OSError: the store can't be read.
     """
     heads = with_fork_sources(work.store, work.heads, work.options.selection)
-    return _Push(replace(work, heads=heads), tables, fs).run()
+    return _Push(replace(work, found_heads=heads), tables, fs).run()
 
 
 class _Push:

@@ -131,16 +131,27 @@ class Remote:
         return kind.workspace(self)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PushWork:
     """What one sync cycle has to do: the selected part of a store, and the remote with its ledger."""
 
     store: Store
     remote: Remote
-    heads: dict[str, RunHead]
-    """Of the selected runs."""
     ledger: Ledger
     options: PushOptions
+    found_heads: dict[str, RunHead] | None = None
+    """``heads``, where they are known already."""
+
+    @property
+    def heads(self) -> dict[str, RunHead]:
+        """Of the selected runs, as they were when they were first asked for; a kind that does not ask needs no catalog.
+
+        Raises:
+            NotFoundError, FilterError: the selection is not valid.
+        """
+        if self.found_heads is None:
+            self.found_heads = self.options.selection.heads(self.store)
+        return self.found_heads
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from mltrack_sync.stores.transfer import CompleteRun, FileKind, Need, SourceChan
 from mltrack_sync.stores.unit_files import check_snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from mltrack_sync.stores.transfer import Source
 
@@ -39,13 +39,16 @@ def file_sizes(snapshot: UnitSnapshot) -> dict[str, int]:
     return {state.path: state.size for state in snapshot.files}
 
 
-def is_small(snapshot: UnitSnapshot) -> bool:
-    """Whether a run is moved together with others: no process records into it, here or elsewhere, and it is small."""
+def is_small(snapshot: UnitSnapshot, sizes: Mapping[str, int] | None = None) -> bool:
+    """Whether a run is moved together with others: no process records into it, here or elsewhere, and it is small.
+
+    ``sizes`` are those of its files, where they are known already.
+    """
     if snapshot.live or len(snapshot.files) > RUN_FILES_MAX:
         return False
     if any(state.path.startswith("live/") for state in snapshot.files):
         return False
-    return sum(file_sizes(snapshot).values()) <= RUN_BYTES_MAX
+    return sum((sizes or file_sizes(snapshot)).values()) <= RUN_BYTES_MAX
 
 
 def read_each(
@@ -101,7 +104,8 @@ def check_complete(run: CompleteRun) -> None:
     """
     snapshot, contents = run.snapshot, run.contents
     check_snapshot(snapshot)
-    if not snapshot.unit.startswith("runs/") or not is_small(snapshot):
+    sizes = file_sizes(snapshot)
+    if not snapshot.unit.startswith("runs/") or not is_small(snapshot, sizes):
         raise TransferError(f"{snapshot.unit} is not a small run", hint="the other side is broken")
     for state in snapshot.files:
         data = contents.get(state.path, b"")
@@ -109,7 +113,7 @@ def check_complete(run: CompleteRun) -> None:
             raise _changed(snapshot, state.path)
         if state.sha256 and hashlib.sha256(data).hexdigest() != state.sha256:
             raise _changed(snapshot, state.path)
-    if {path: len(data) for path, data in contents.items()} != file_sizes(snapshot):
+    if contents.keys() != sizes.keys() or any(len(contents[path]) != size for path, size in sizes.items()):
         raise TransferError(f"{snapshot.unit} did not come with the files of its snapshot")
 
 

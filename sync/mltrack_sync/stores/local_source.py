@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 import mltrack
 from mltrack.disk.codec import FORMAT_VERSION
 from mltrack.disk.filesystem import NotRegularError, open_regular
+from mltrack.entities import RunHead
 from mltrack.errors import MltrackError, NotFoundError
 from mltrack_sync.stores.complete_runs import file_sizes, is_small, with_checksums
+from mltrack_sync.stores.run_positions import next_event, positions_of
 from mltrack_sync.stores.run_snapshot import SMALL_BYTES_MAX, RunReading
-from mltrack_sync.stores.run_token import live_token, run_state, run_token
+from mltrack_sync.stores.run_token import RunState, live_token, run_state, run_token
 from mltrack_sync.stores.selected_units import other_units
 from mltrack_sync.stores.transfer import (
     PIECE_BYTES_MAX,
@@ -42,9 +44,14 @@ if TYPE_CHECKING:
     from mltrack_sync.selection import Selection
     from mltrack_sync.stores.transfer import FileState
 
-__all__ = ["LocalSource", "store_info"]
+__all__ = ["LocalSource", "head_of", "store_info"]
 
 RUNS = "runs/"
+
+LISTED_MAX = 100_000
+"""Of so many runs what was seen when they were listed is kept until they are copied."""
+
+_FORK = b'"type":"fork"'
 
 
 def store_info(store: Store) -> StoreInfo:
@@ -71,6 +78,17 @@ class _LocalSnapshot(UnitSnapshot):
     small: Mapping[str, bytes] = field(default_factory=dict)
 
 
+def head_of(snapshot: UnitSnapshot) -> RunHead | None:
+    """How far a run goes by its snapshot; None where that takes reading the run: its log is long, or it is a fork."""
+    small = snapshot.small if isinstance(snapshot, _LocalSnapshot) else {}
+    logs = {state.path for state in snapshot.files if state.path.startswith("events/")}
+    if any(path not in small or _FORK in small[path] for path in logs):
+        return None
+    events, points = positions_of(snapshot.files, lambda state: next_event(small[state.path]))
+    run_id = snapshot.unit.removeprefix(RUNS)
+    return RunHead(run_id, sum(events.values()), sum(points.values()), bool(snapshot.live))
+
+
 class LocalSource:
     """A store that is copied from; many threads may use it."""
 
@@ -87,6 +105,8 @@ class LocalSource:
         self._hashing = hashing
         self._clock = clock
         self._origin = (store.store_id, os.uname().nodename)
+        self._runs = str(store.layout.runs)
+        self._listed: dict[str, RunState] = {}
 
     def info(self) -> StoreInfo:
         """Which store it is."""
@@ -96,11 +116,12 @@ class LocalSource:
         """The units that a selection takes with it, runs last; see ``Source.units``."""
         run_ids = self._run_ids(selection)
         yield from self._others(selection, run_ids)
-        runs = str(self._store.layout.runs)
         for run_id in run_ids:
-            token = run_token(f"{runs}/{run_id}")
-            if token:
-                yield UnitToken(f"{RUNS}{run_id}", token)
+            unit, state = f"{RUNS}{run_id}", run_state(f"{self._runs}/{run_id}")
+            if state.token:
+                if len(self._listed) < LISTED_MAX:
+                    self._listed[unit] = state
+                yield UnitToken(unit, state.token)
 
     def other_units(self, selection: Selection) -> Iterator[UnitToken]:
         """Those of them that are not runs."""
@@ -184,16 +205,18 @@ class LocalSource:
             yield found
 
     def _complete(self, unit: str, artifact_bytes_max: int | None) -> CompleteRun | None:
-        folder = str(unit_folder(self._store.layout, unit))
-        token, events_bytes = run_state(folder)
+        state = self._listed.pop(unit, None)  # what is older than the snapshot will do: if it has changed, so it says
+        folder = f"{self._runs}/{unit.removeprefix(RUNS)}" if state else str(unit_folder(self._store.layout, unit))
+        token, events_bytes = state or run_state(folder)
         if events_bytes > SMALL_BYTES_MAX:
             return None
         snapshot = self._run_snapshot(unit, folder, artifact_bytes_max, token)
-        if not is_small(snapshot):
+        sizes = file_sizes(snapshot)
+        if not is_small(snapshot, sizes):
             return None
         small = snapshot.small
         contents: dict[str, bytes] = {}
-        for path, size in file_sizes(snapshot).items():
+        for path, size in sizes.items():
             contents[path] = small[path][:size] if path in small else _read(f"{folder}/{path}", size)
         run = CompleteRun(snapshot, contents)
         return with_checksums(run) if self._hashing else run

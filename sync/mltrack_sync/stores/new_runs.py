@@ -55,6 +55,7 @@ class NewRuns:
         for folder in (home.parent, home, layout.runs):
             _refuse_link(folder)
         self._folder = home / os.urandom(8).hex()
+        self._path = str(self._folder)
         with _making(home):  # between its name and its lock, nobody takes it for a leftover
             fs.make_new_folder(self._folder)
             self._fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -67,7 +68,7 @@ class NewRuns:
             TransferError: the file system does not take them under their names.
             OSError: they can't be written.
         """
-        folder = f"{self._folder}/{run_id}"
+        folder = f"{self._path}/{run_id}"
         written = self._written[run_id] = [folder]
         self._fs.make_new_folder(folder)
         made = {""}

@@ -10,6 +10,7 @@ from mltrack_sync.ledger.ledger import RunEntry
 from mltrack_sync.remotes.pending import is_run_pending, pending_since
 from mltrack_sync.report import PendingCounts, PushReport
 from mltrack_sync.stores.local_source import RUNS, LocalSource
+from mltrack_sync.stores.run_token import run_token
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -53,7 +54,7 @@ def count_pending(
     recorded: list[int] = []
     unreadable: list[str] = []
     for run_id, head in heads.items():
-        if not is_run_pending(head, state) and f"{RUNS}{run_id}" not in state.copied.differing:
+        if not _is_pending(store, head, state):
             continue
         entry = state.runs.get(run_id) or RunEntry()
         runs += 1
@@ -80,6 +81,16 @@ def count_pending(
         unreadable=tuple(unreadable),
     )
     return counts, created
+
+
+def _is_pending(store: Store, head: RunHead, state: LedgerState) -> bool:
+    """Whether a run is to be copied; the head alone does not tell where the remote has files that can't all be read."""
+    unit = f"{RUNS}{head.run_id}"
+    if unit in state.copied.differing:
+        return True
+    if not is_run_pending(head, state):
+        return False
+    return head.live or state.copied.units.get(unit, "") != run_token(str(store.layout.run(head.run_id).path))
 
 
 def _artifacts(run: StoredRun, entry: RunEntry, artifact_bytes_max: int | None) -> Iterator[Artifact]:

@@ -14,10 +14,10 @@ from mltrack_sync.ledger.stores import differs_line, run_lines, store_line, unit
 from mltrack_sync.remotes.pending import is_run_pending
 from mltrack_sync.report import RUN_NAMES_MAX, PushReport
 from mltrack_sync.stores.copying import CopyOptions, copy_units
-from mltrack_sync.stores.local_source import RUNS, LocalSource
+from mltrack_sync.stores.local_source import RUNS, LocalSource, head_of
 from mltrack_sync.stores.pending import least_bound
 from mltrack_sync.stores.repair import discard_differing
-from mltrack_sync.stores.transfer import is_held
+from mltrack_sync.stores.transfer import is_held, whole_token
 from mltrack_sync.stores.watched import ARTIFACTS, WatchedCopy, artifacts_in
 
 if TYPE_CHECKING:
@@ -42,15 +42,16 @@ def push_to_store(work: PushWork, far: FarStore) -> PushReport:
     options = work.options
     bound = least_bound(options.artifact_bytes_max, work.remote)
     source = LocalSource(work.store, hashing=not far.in_process, clock=options.clock)
-    differing = work.ledger.state.copied.differing
-    watched = WatchedCopy(source, far.target, look_again=options.retry_rejected, differing=differing)
+    if far.info.store_id != work.ledger.state.copied.store_id:
+        work.ledger.copied([store_line(far.info.store_id)])
+    known = work.ledger.state.copied
+    differing = known.differing
+    watched = WatchedCopy(source, far.target, look_again=options.retry_rejected, differing=differing, noted=known.units)
     kept: list[str] = []
     if options.repair:
         units = {unit.unit for unit in source.units(options.selection)}
         kept += discard_differing(work.store, source, far, differing, units)
     noting = _Noting(work, watched, differing)
-    if far.info.store_id != work.ledger.state.copied.store_id:
-        work.ledger.copied([store_line(far.info.store_id)])
     copying = CopyOptions(
         artifact_bytes_max=bound,
         workers=min(options.jobs, far.workers),
@@ -109,7 +110,8 @@ class _Noting:
             self._note_same(applied.unit, snapshot, {state.path for state in lacking})
         if applied.unit.startswith(RUNS):
             artifacts = {name: state.sha256 for name, state in artifacts_in(snapshot).items()} if applied.token else {}
-            self._note_run(applied, artifacts, sum(state.path.startswith(ARTIFACTS) for state in lacking))
+            sent = sum(state.path.startswith(ARTIFACTS) for state in lacking)
+            self._note_run(applied, snapshot, artifacts, sent)
             self.counts["artifact_bytes"] += sum(state.size for state in lacking if state.path.startswith(ARTIFACTS))
         else:
             self._note_other(applied)
@@ -124,10 +126,11 @@ class _Noting:
             self._lines.append(differs_line(unit, differs=bool(left), files=left))
         self.unlike += len(left)
 
-    def _note_run(self, applied: Applied, artifacts: dict[str, str], sent: int) -> None:
+    def _note_run(self, applied: Applied, snapshot: UnitSnapshot, artifacts: dict[str, str], sent: int) -> None:
         run_id = applied.unit.removeprefix(RUNS)
-        head = self._work.heads.get(run_id)
-        if head is None:  # it was started since
+        try:
+            head = head_of(snapshot) or self._work.store.run(run_id).head()
+        except NotFoundError:  # it was removed since
             return
         entry = self._work.ledger.run(run_id)
         if applied.bytes or applied.files or is_run_pending(head, self._work.ledger.state):
@@ -138,7 +141,10 @@ class _Noting:
         self.counts["points"] += sum(max(0, end - entry.points.get(w, 0)) for w, end in applied.points.items())
         self.counts["artifacts"] += sent
         copied = RunEntry(events=applied.events, points=applied.points, artifacts=artifacts)
-        self._lines += run_lines(head, entry, copied, settled=self._is_settled(applied))
+        settled = self._is_settled(applied)
+        self._lines += run_lines(head, entry, copied, settled=settled)
+        if settled and not head.live:
+            self._lines.append(unit_line(applied.unit, whole_token(applied.token)))
 
     def _name(self, run_id: str) -> None:
         with contextlib.suppress(MltrackError):  # it was removed meanwhile, or can't be read: then its name is not said
@@ -146,8 +152,8 @@ class _Noting:
 
     def _is_settled(self, applied: Applied) -> bool:
         """Whether the remote has all that it is to have of the unit; a copy thinner than the remote's own is not."""
-        whole = applied.token.partition("<")[0]
-        return bool(applied.token) and is_held(applied.token, whole, self._work.remote.max_artifact_size)
+        bound = self._work.remote.max_artifact_size
+        return bool(applied.token) and is_held(applied.token, whole_token(applied.token), bound)
 
     def _note_other(self, applied: Applied) -> None:
         area = applied.unit.partition("/")[0]
@@ -159,21 +165,23 @@ class _Noting:
 
     def note_held(self) -> None:
         """Note runs that the remote said it holds whole, and of which the ledger did not know that."""
-        for run_id, head in self._work.heads.items():
-            if f"{RUNS}{run_id}" in self._seen or not is_run_pending(head, self._work.ledger.state):
-                continue
-            try:
-                run = self._work.store.run(run_id)
-                positions = {writer.writer: writer.position for writer in run.writers()}
-                artifacts = {artifact.path: artifact.sha256 for artifact in run.artifacts}
-            except NotFoundError:
-                continue
-            copied = RunEntry(
-                events={writer: position.events for writer, position in positions.items()},
-                points={writer: position.points for writer, position in positions.items()},
-                artifacts=artifacts,
-            )
-            self._lines += run_lines(head, self._work.ledger.run(run_id), copied, settled=True)
+        held, bound = self._watched.target.held, self._work.remote.max_artifact_size
+        for unit, token in self._watched.source.tokens.items():
+            if unit.startswith(RUNS) and unit not in self._seen and is_held(held.get(unit, ""), token, bound):
+                with contextlib.suppress(NotFoundError):  # it was removed meanwhile
+                    self._note_held(unit, token)
+
+    def _note_held(self, unit: str, token: str) -> None:
+        run_id = unit.removeprefix(RUNS)
+        run = self._work.store.run(run_id)
+        positions = {writer.writer: writer.position for writer in run.writers()}
+        copied = RunEntry(
+            events={writer: position.events for writer, position in positions.items()},
+            points={writer: position.points for writer, position in positions.items()},
+            artifacts={artifact.path: artifact.sha256 for artifact in run.artifacts},
+        )
+        self._lines += run_lines(run.head(), self._work.ledger.run(run_id), copied, settled=True)
+        self._lines.append(unit_line(unit, token))
 
     def flush(self) -> None:
         """Write the ledger."""

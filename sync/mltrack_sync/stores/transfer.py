@@ -231,6 +231,11 @@ def thin_token(token: str, artifact_bytes_max: int) -> str:
     return f"{token}{_THIN}{artifact_bytes_max}"
 
 
+def whole_token(token: str) -> str:
+    """The token of the unit whose snapshot has this one, whatever the snapshot leaves out."""
+    return token.partition(_THIN)[0]
+
+
 def is_thin(token: str) -> bool:
     """Whether the token is one of a snapshot that leaves out larger artifacts."""
     return _THIN in token

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mltrack_sync.stores.transfer import entries_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from mltrack.errors import MltrackError
     from mltrack_sync.selection import Selection
@@ -38,7 +38,13 @@ class WatchedCopy:
     """Both ends of a copy, as the source and the target that ``copy_units`` takes. Many threads may use it."""
 
     def __init__(
-        self, source: Source, target: Target, *, look_again: bool = False, differing: Collection[str] = ()
+        self,
+        source: Source,
+        target: Target,
+        *,
+        look_again: bool = False,
+        differing: Collection[str] = (),
+        noted: Mapping[str, str] | None = None,
     ) -> None:
         """Watch a copy.
 
@@ -47,8 +53,9 @@ class WatchedCopy:
             target: Where it goes.
             look_again: Look at all units, even if the target says that it holds them whole.
             differing: Look at these units in any case.
+            noted: The tokens of units that the target is known to hold, by the ledger.
         """
-        self.source = _WatchedSource(source)
+        self.source = _WatchedSource(source, noted or {})
         self.target = _WatchedTarget(target, look_again=look_again, differing=differing)
 
     def take(self, unit: str) -> tuple[UnitSnapshot | None, list[FileState]]:
@@ -59,15 +66,21 @@ class WatchedCopy:
 
 
 class _WatchedSource:
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, noted: Mapping[str, str]) -> None:
         self._source = source
+        self._noted = noted
         self.snapshots: dict[str, UnitSnapshot] = {}
+        self.tokens: dict[str, str] = {}
+        """Of the units that were listed, but for those that were noted with the same."""
 
     def info(self) -> StoreInfo:
         return self._source.info()
 
     def units(self, selection: Selection) -> Iterable[UnitToken]:
-        return self._source.units(selection)
+        for unit in self._source.units(selection):
+            if self._noted.get(unit.unit) != unit.token:
+                self.tokens[unit.unit] = unit.token
+            yield unit
 
     def snapshot(self, unit: str, *, artifact_bytes_max: int | None = None) -> UnitSnapshot:
         snapshot = self._source.snapshot(unit, artifact_bytes_max=artifact_bytes_max)
@@ -94,6 +107,8 @@ class _WatchedTarget:
         self._differing = differing
         self._look_again = look_again
         self.lacking: dict[str, list[FileState]] = {}
+        self.held: dict[str, str] = {}
+        """The tokens that it gave."""
 
     def info(self) -> StoreInfo:
         return self._target.info()
@@ -101,7 +116,9 @@ class _WatchedTarget:
     def tokens(self, origin: str) -> dict[str, str]:
         if self._look_again:
             return {}
-        return {unit: token for unit, token in self._target.tokens(origin).items() if unit not in self._differing}
+        held = self._target.tokens(origin)
+        self.held = {unit: token for unit, token in held.items() if unit not in self._differing}
+        return self.held
 
     def needs(self, snapshot: UnitSnapshot) -> list[Need]:
         needs = self._target.needs(snapshot)

@@ -267,6 +267,44 @@ def test_a_thin_copy_has_no_large_files_and_the_next_whole_copy_brings_only_thes
     assert verify(here, usb).same
 
 
+def test_what_a_second_thin_copy_leaves_out_still_waits(here: Store, tmp_path: Path) -> None:
+    usb = Remotes(here).add("usb", str(tmp_path / "usb"))
+    push(here, usb, artifact_bytes_max=0)
+    assert push(here, usb, artifact_bytes_max=0).runs == 0
+    assert status_of(here, usb).pending_artifacts == 2
+
+
+def test_a_first_push_makes_no_catalog_and_nothing_waits_after_it(here: Store, tmp_path: Path) -> None:
+    (run_id,) = here.run_ids()
+    mltrack.set_store(here.path)
+    with mltrack.start_run(run_id=run_id):  # a second writer
+        mltrack.log_metrics({"loss": 1.0, "other": 2.0}, step=POINTS)
+    mltrack.fork_run(run_id, POINTS - 1).end()
+    with mltrack.start_run(run_name="sealed"):
+        for step in range(5_000):
+            mltrack.log_metric("loss", step)
+    for number in range(4):  # with these there are enough small runs for a batch
+        with mltrack.start_run(run_name=f"small-{number}"):
+            mltrack.log_metric("loss", number)
+    mltrack.set_store(None)
+    usb = Remotes(here).add("usb", str(tmp_path / "usb"))
+    assert push(here, usb).runs == 7
+    assert push(here, usb).runs == 0
+    assert not list(here.path.glob("catalog*"))
+    status = status_of(here, usb)
+    assert (status.pending_runs, status.pending_points, status.pending_artifacts) == (0, 0, 0)
+    assert list(here.path.glob("catalog*"))
+
+
+def test_what_the_remote_has_from_elsewhere_is_noted_without_a_catalog(here: Store, tmp_path: Path) -> None:
+    far = Store.create(tmp_path / "usb")
+    pull(far, Remotes(far).add("here", str(here.path)))
+    usb = Remotes(here).add("usb", str(far.path))
+    assert push(here, usb).runs == 0
+    assert not list(here.path.glob("catalog*"))
+    assert status_of(here, usb).pending_runs == 0
+
+
 def test_status_and_verify_use_the_remotes_own_limit_on_files(here: Store, tmp_path: Path) -> None:
     usb = Remotes(here).add("usb", str(tmp_path / "usb"))
     assert run(here, "remote", "set", "usb", "max_artifact_size=1k").exit_code == 0
