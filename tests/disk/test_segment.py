@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,8 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mltrack.disk.segment import BLOCK_ROWS, PointColumns, segment_name, write_segment
-from mltrack.disk.segment_reader import read_blocks, read_bounds, read_metric, verify_segment
+from mltrack.disk.segment_metric import read_bounds, read_metric
+from mltrack.disk.segment_reader import read_blocks, verify_segment
 from mltrack.errors import CorruptionError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from mltrack.disk.segment_file import GroupRange
 
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
 KEYS = st.lists(st.text(min_size=1, max_size=5), min_size=1, max_size=6, unique=True)
@@ -141,12 +149,64 @@ def test_a_metric_with_many_rows_has_row_groups_with_no_others_rows_and_names(tm
     verify_segment(path)
     for code, key in enumerate("abc"):
         assert (read_metric(path, key).column("seq").to_numpy() == at[codes == code]).all()
-        assert read_metric(path, key, lambda rows: rows.seq_max > 50_000 or rows.metric_min == "c").num_rows == {
-            "a": 0,
-            "b": 25_000,
-            "c": 0,
-        }.get(key)
     assert [len(block) for block in read_blocks(path, 10, end=20)] == [10]
+
+
+@dataclass
+class Below:
+    """The rows below a step that are before a seq."""
+
+    step: int
+    seq: int
+
+    def hides_all(self, rows: GroupRange) -> bool:
+        return rows.step_min >= self.step or rows.seq_min >= self.seq
+
+    def step_limit(self, rows: GroupRange) -> int | None:
+        return self.step - 1 if rows.seq_max < self.seq else None
+
+    def counting(self, seqs: npt.NDArray[np.int64], steps: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_] | None:
+        wanted: npt.NDArray[np.bool_] = (seqs < self.seq) & (steps < self.step)
+        return None if wanted.all() else wanted
+
+
+@pytest.mark.parametrize("metrics", [1, 3, 5000])
+@pytest.mark.parametrize("step", [1, 9, 15_000, 10**9])
+@pytest.mark.parametrize("seq", [0, 5, 60_000, 10**9])
+def test_a_rule_gives_the_same_rows_whatever_row_groups_they_lie_in(
+    segments: dict[int, Path], metrics: int, step: int, seq: int
+) -> None:
+    path, rule = segments[metrics], Below(step, seq)
+    at = np.arange(0, ROWS, metrics)
+    wanted = at[(at // metrics < step) & (at < seq)]
+    table = read_metric(path, "m0", rule)
+    assert (table.column("seq").to_numpy() == wanted).all() and len(table) == len(wanted)
+    without = read_metric(path, "m0", rule, with_seqs=False)
+    assert without == table.select(["step", "time", "value"])
+
+
+ROWS = 90_000
+
+
+@pytest.fixture(scope="module")
+def segments(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """Segments of so many metrics: in row groups of their own, or with others."""
+    folder = tmp_path_factory.mktemp("segments")
+    for metrics in (1, 3, 5000):
+        write_segment(folder / f"{metrics}.parquet", [some(ROWS, metrics=metrics)])
+    return {metrics: folder / f"{metrics}.parquet" for metrics in (1, 3, 5000)}
+
+
+def test_a_footer_that_was_checked_is_read_again_once_the_file_is_another(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    write_segment(path, [some(100)])
+    os.utime(path, ns=(10**18, 10**18))
+    assert read_metric(path, "m0") == read_metric(path, "m0")
+    data = path.read_bytes()
+    path.write_bytes(data[:-20] + bytes([data[-20] ^ 1]) + data[-19:])
+    os.utime(path, ns=(10**18, 10**18))
+    with pytest.raises(CorruptionError):
+        read_metric(path, "m0")
 
 
 def test_plain_parquet_readers_read_it(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ import pytest
 
 from mltrack.disk.codec import encode_segment_mark
 from mltrack.disk.segment import POINTS_SCHEMA, PointColumns, write_segment
-from mltrack.disk.segment_reader import read_blocks, read_metric, verify_segment
+from mltrack.disk.segment_metric import read_metric
+from mltrack.disk.segment_reader import read_blocks, verify_segment
 from mltrack.errors import CorruptionError
 
 ROWS = 100
@@ -156,7 +157,8 @@ _READ = """
 import sys
 from pathlib import Path
 from mltrack.errors import CorruptionError
-from mltrack.disk.segment_reader import read_blocks, read_metric, verify_segment
+from mltrack.disk.segment_metric import read_metric
+from mltrack.disk.segment_reader import read_blocks, verify_segment
 for read in (verify_segment, lambda path: list(read_blocks(path)), lambda path: read_metric(path, "loss")):
     try:
         read(Path(sys.argv[1]))

@@ -28,6 +28,7 @@ __all__ = [
     "PATH",
     "RUN_ID",
     "SHA256",
+    "STEP_MAX",
     "TEXT",
     "TEXTS",
     "TIME",
@@ -50,6 +51,7 @@ COUNT_MAX = 1 << 48
 
 INT64_MIN, INT64_END = -(1 << 63), 1 << 63
 
+STEP_MAX = (1 << 63) - 1
 TIME_MAX = (1 << 63) - (1 << 32)
 """The latest time of an event, in ns, some seconds before what 64 bits hold."""
 

@@ -26,7 +26,8 @@ from mltrack.disk.codec import (
 from mltrack.disk.fields import COUNT_MAX
 from mltrack.disk.filesystem import EXHAUSTED, NotRegularError, open_regular
 from mltrack.disk.segment import BLOCK_ROWS, POINTS_SCHEMA, PointColumns, SegmentName, segment_name
-from mltrack.disk.segment_reader import read_blocks, read_bounds, read_metric
+from mltrack.disk.segment_metric import NUMBERS, read_bounds, read_metric
+from mltrack.disk.segment_reader import read_blocks
 from mltrack.errors import CorruptionError
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 
     from mltrack.disk.codec import PointsHeader
     from mltrack.disk.layout import RunFolder
-    from mltrack.disk.segment_reader import GroupBounds, Needless
+    from mltrack.disk.segment_file import Needless
+    from mltrack.disk.segment_metric import GroupBounds, RowRule
 
     Keys = Callable[[int], Sequence[str]]  # keys(n): a writer's metric names by number, at least up to number n
 
@@ -249,7 +251,8 @@ def read_key(
     whole: bool,
     damage: list[CorruptionError],
     named_only: bool = False,
-    needless: Needless | None = None,
+    rule: RowRule | None = None,
+    with_seqs: bool = True,
 ) -> list[pa.Table]:
     """One metric's points of one writer: tables of ``seq, step, time, value`` in the order of logging.
 
@@ -261,19 +264,20 @@ def read_key(
         whole: As in read_points.
         damage: Gets the damage found.
         named_only: As in read_points.
-        needless: As in read_points.
+        rule: Which of the points are wanted; None: all.
+        with_seqs: As in read_metric.
     """
     names = _Names(keys)
     with ExitStack() as stack:
         journals = open_journals(folder, writer, stack, damage)
-        tables, end = _sealed_tables(folder, writer, key, damage, needless)
+        tables, end = _sealed_tables(folder, writer, key, damage, rule, with_seqs)
         parts = [
             part
             for journal in journals
             for points in _journal_columns(journal, end, whole, names, named_only)
-            if (part := _points_of_key(points, key, end)) is not None
+            if (part := _points_of_key(points, key, end, rule)) is not None
         ]
-    return [*tables, *_joined(parts)]
+    return [*tables, *(table if with_seqs else table.select(NUMBERS[1:]) for table in _joined(parts))]
 
 
 def read_key_bounds(
@@ -304,30 +308,35 @@ def read_key_bounds(
 
 
 def _sealed_tables(
-    folder: RunFolder, writer: str, key: str, damage: list[CorruptionError], needless: Needless | None
+    folder: RunFolder, writer: str, key: str, damage: list[CorruptionError], rule: RowRule | None, with_seqs: bool
 ) -> tuple[list[pa.Table], int]:
     """The metric's points in the writer's segments, and the seq after the last readable segment."""
 
     tables: list[pa.Table] = []
     end = 0
     for name, path in segments_of(folder, writer):
+        repeated = name.first < end
         try:
-            table = read_metric(path, key, needless)
+            table = read_metric(path, key, rule, with_seqs=with_seqs or repeated)
         except CorruptionError as error:
             damage.append(error)
             continue
-        if name.first < end:
+        if repeated:
             table = take_rows(table, column_array(table.column("seq"), np.int64) >= end)
         end = max(end, name.last + 1)
-        tables.append(table)
+        tables.append(table if with_seqs else table.select(NUMBERS[1:]))
     return tables, end
 
 
-def _points_of_key(points: PointColumns, key: str, first: int) -> tuple[npt.NDArray[Any], ...] | None:
-    """Seqs, steps, times and values of a metric's points from seq ``first`` on; None if there are none."""
+def _points_of_key(
+    points: PointColumns, key: str, first: int, rule: RowRule | None
+) -> tuple[npt.NDArray[Any], ...] | None:
+    """Seqs, steps, times and values of a metric's wanted points from seq ``first`` on; None if there are none."""
     wanted = [code for code, name in enumerate(points.keys) if name == key]
     mine = (points.codes == wanted[0]) if len(wanted) == 1 else np.isin(points.codes, wanted)
     mine &= points.seqs >= first
+    if rule is not None and (counting := rule.counting(points.seqs, points.steps)) is not None:
+        mine &= counting
     return (points.seqs[mine], points.steps[mine], points.times[mine], points.values[mine]) if mine.any() else None
 
 
@@ -338,7 +347,7 @@ def _joined(parts: Sequence[tuple[npt.NDArray[Any], ...]]) -> Iterator[pa.Table]
     import pyarrow as pa
 
     columns = zip(map(np.concatenate, zip(*parts, strict=True)), POINTS_SCHEMA.types[1:], strict=True)
-    yield pa.Table.from_arrays([array_column(*pair) for pair in columns], names=["seq", "step", "time", "value"])
+    yield pa.Table.from_arrays([array_column(*pair) for pair in columns], names=NUMBERS)
 
 
 def count_points(folder: RunFolder, writer: str, *, whole: bool, damage: list[CorruptionError]) -> int:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from mltrack.disk.segment import PointColumns
-    from mltrack.disk.segment_reader import GroupBounds
+    from mltrack.disk.segment_metric import GroupBounds
     from mltrack.errors import CorruptionError
     from mltrack.storage.runs.stored_run import StoredRun
 
@@ -206,7 +206,7 @@ class RunCurves:
         damage: list[CorruptionError] = []
         growing = _Growing()
         for source in self.run.point_sources():
-            for table in source.read_key(key, damage):
+            for table in source.read_key(key, damage, with_seqs=True):
                 seqs, steps, times = (
                     column_array(table.column(name).cast(pa.int64()), np.int64) for name in ("seq", "step", "time")
                 )

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 import mltrack
 from mltrack.catalog.export import export_points
+from mltrack.disk.fields import STEP_MAX
 from mltrack.disk.layout import Layout
-from mltrack.disk.segment_reader import GroupRange
+from mltrack.disk.segment_file import GroupRange
 from mltrack.entities import Experiment
 from mltrack.errors import CorruptionError, InvalidMetricError, NotFoundError, RunStateError, UsageError
 from mltrack.recording.run import Run
@@ -285,13 +286,24 @@ def test_row_groups_of_which_a_rewind_hides_all_are_not_read(layout: Layout) -> 
 
 def test_row_groups_that_may_have_system_metrics_are_read() -> None:
     rewound, forked = PointRule([Hidden(100, 5)]), PointRule([Hidden(100, 5)], end=100)
-    assert rewound.hides_all(GroupRange("acc", "loss", 0, 99, 6))
-    assert not rewound.hides_all(GroupRange("loss", "val", 0, 99, 6))  # what lies between may be a system metric's
-    assert not rewound.hides_all(GroupRange("system/cpu", "system/cpu", 0, 99, 6))
-    assert forked.hides_all(GroupRange("system/cpu", "system/cpu", 0, 99, 6))
-    assert forked.hides_all(GroupRange("acc", "loss", 100, 120, 0))
-    assert not rewound.hides_all(GroupRange("acc", "loss", 0, 100, 6))
-    assert not rewound.hides_all(GroupRange("acc", "loss", 0, 99, 5))
+    assert rewound.hides_all(GroupRange("acc", "loss", 0, 99, 6, 9))
+    assert not rewound.hides_all(GroupRange("loss", "val", 0, 99, 6, 9))  # what lies between may be a system metric's
+    assert not rewound.hides_all(GroupRange("system/cpu", "system/cpu", 0, 99, 6, 9))
+    assert forked.hides_all(GroupRange("system/cpu", "system/cpu", 0, 99, 6, 9))
+    assert forked.hides_all(GroupRange("acc", "loss", 100, 120, 0, 9))
+    assert not rewound.hides_all(GroupRange("acc", "loss", 0, 100, 6, 9))
+    assert not rewound.hides_all(GroupRange("acc", "loss", 0, 99, 5, 9))
+
+
+def test_bounds_tell_up_to_which_step_the_rows_of_a_row_group_count() -> None:
+    rule = PointRule([Hidden(100, 5), Hidden(300, 8)], end=200)
+    limits = {(first, last): rule.step_limit(GroupRange("a", "a", first, last, 0, 9)) for first, last in RANGES}
+    assert limits == {(0, 99): 5, (0, 100): None, (100, 199): 8, (100, 200): None}
+    assert rule.step_limit(GroupRange("a", "a", 0, 100, 0, 5)) == 8  # no row is hidden by either
+    assert PointRule([Hidden(100, 5)]).step_limit(GroupRange("a", "a", 100, 200, 0, 9)) == STEP_MAX
+
+
+RANGES = [(0, 99), (0, 100), (100, 199), (100, 200)]
 
 
 def test_rewind_to_is_for_a_run_that_is_resumed(layout: Layout) -> None:

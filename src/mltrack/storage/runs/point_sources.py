@@ -5,11 +5,9 @@ This is the one place where points are read for an answer: what a rewind hides l
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
 
-from mltrack.disk.arrow_columns import column_array, take_rows
 from mltrack.disk.layout import RunFolder
 from mltrack.disk.segment import BLOCK_ROWS
 from mltrack.entities import Position, WriterInfo
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from mltrack.disk.segment import PointColumns
-    from mltrack.disk.segment_reader import GroupBounds
+    from mltrack.disk.segment_metric import GroupBounds
     from mltrack.storage.runs.visibility import Inherited, PointRule
 
 __all__ = ["INHERITED", "PointSource", "PointSources"]
@@ -81,18 +79,29 @@ class PointSource:
         )
         return pieces if self.rule is None else _counting(pieces, self.rule)
 
-    def read_key(self, key: str, damage: list[CorruptionError]) -> list[pa.Table]:
-        """Its points of one metric that count: tables of ``seq, step, time, value``, in the order of logging."""
-        tables = read_key(
+    def read_key(self, key: str, damage: list[CorruptionError], *, with_seqs: bool = False) -> list[pa.Table]:
+        """Its points of one metric that count, in the order of logging.
+
+        Args:
+            key: The metric's name.
+            damage: Gets the damage found.
+            with_seqs: Whether the tables have the columns ``seq, step, time, value``, or only the last three.
+        """
+        rule = self.rule
+        if rule is not None and key.startswith(SYSTEM_METRICS):
+            if rule.end is not None:
+                return []
+            rule = None
+        return read_key(
             self.folder,
             self.writer,
             key,
             self._keys,
             **self._of_journals(),
             damage=damage,
-            needless=None if self.rule is None else self.rule.hides_all,
+            rule=rule,
+            with_seqs=with_seqs,
         )
-        return tables if self.rule is None else [_counting_of(key, table, self.rule) for table in tables]
 
     def read_bounds(self, key: str, damage: list[CorruptionError]) -> list[GroupBounds] | None:
         """The bounds of its points of one metric, from summaries on disk; None where these do not tell."""
@@ -195,19 +204,3 @@ def _one_range(visible: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_] | slice:
     """As a slice, which takes no copy, where it is one range; so it is where a training went on past a fork's step."""
     count, first = int(visible.sum()), int(visible.argmax())
     return slice(first, first + count) if visible[first : first + count].all() else visible
-
-
-def _counting_of(key: str, table: pa.Table, rule: PointRule) -> pa.Table:
-    """The rows of one metric that count."""
-    import numpy as np
-    import pyarrow.compute as pc
-
-    if key.startswith(SYSTEM_METRICS):
-        return table if rule.end is None else table.slice(0, 0)
-    seqs = table.column("seq")
-    if rule.end is not None and len(seqs) and seqs[-1].as_py() >= rule.end:
-        table = table.slice(0, bisect_left(seqs, rule.end, key=lambda seq: seq.as_py()))
-    if not len(table) or pc.max(table.column("step")).as_py() <= rule.least:
-        return table
-    visible = rule.below(*(column_array(table.column(name), np.int64) for name in ("seq", "step")))
-    return table if visible is None else take_rows(table, visible)

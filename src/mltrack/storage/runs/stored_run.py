@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from mltrack.disk.layout import RunFolder
     from mltrack.disk.segment import PointColumns
-    from mltrack.disk.segment_reader import GroupBounds
+    from mltrack.disk.segment_metric import GroupBounds
     from mltrack.journal.rich_series import RichPoint, SeriesLine
     from mltrack.notebook.tables import Columns
     from mltrack.storage.runs.point_sources import PointSource

@@ -18,12 +18,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mltrack.disk.fields import STEP_MAX
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
     from mltrack.disk.segment import PointColumns
-    from mltrack.disk.segment_reader import GroupRange
+    from mltrack.disk.segment_file import GroupRange
 
 __all__ = ["SYSTEM_METRICS", "Fork", "Hidden", "Inherited", "Mark", "PointRule", "Rewind", "Visibility"]
 
@@ -175,11 +177,6 @@ class PointRule:
                 stairs.append(one)
         self.hidden = tuple(reversed(stairs))
 
-    @property
-    def least(self) -> int:
-        """The step up to which nothing is hidden."""
-        return min((one.step for one in self.hidden), default=(1 << 63) - 1)
-
     def hides_all(self, rows: GroupRange) -> bool:
         """Whether none of the rows of a row group with these bounds counts."""
         if self.end is not None and rows.seq_min >= self.end:
@@ -187,6 +184,21 @@ class PointRule:
         if self.end is None and rows.metric_min < _AFTER_SYSTEM_METRICS and rows.metric_max >= SYSTEM_METRICS:
             return False
         return any(rows.seq_max < one.end and rows.step_min > one.step for one in self.hidden)
+
+    def step_limit(self, rows: GroupRange) -> int | None:
+        """Up to which step the rows of a row group with these bounds count, but for system metrics.
+
+        None where that depends on the seq of each.
+        """
+        if self.end is not None and rows.seq_max >= self.end:
+            return None
+        limit = STEP_MAX
+        for one in self.hidden:
+            if rows.seq_max < one.end:
+                limit = min(limit, one.step)
+            elif rows.seq_min < one.end and rows.step_max > one.step:
+                return None
+        return limit
 
     def visible(self, points: PointColumns) -> npt.NDArray[np.bool_] | None:
         """Which of a writer's points count; None: all of them."""
@@ -200,6 +212,18 @@ class PointRule:
         if of_system is None or not of_system.any():
             return below
         return ~of_system if below is None else below & ~of_system
+
+    def counting(self, seqs: npt.NDArray[np.int64], steps: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_] | None:
+        """Which of these positions and steps count, in the order of seq, but for system metrics; None: all of them."""
+        import numpy as np
+
+        if self.end is None or not len(seqs) or int(seqs[-1]) < self.end:
+            return self.below(seqs, steps)
+        count = int(np.searchsorted(seqs, self.end))
+        found = np.zeros(len(seqs), np.bool_)
+        below = self.below(seqs[:count], steps[:count])
+        found[:count] = True if below is None else below
+        return found
 
     def below(self, seqs: npt.NDArray[np.int64], steps: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_] | None:
         """Which of these positions and steps are not hidden, whatever the metric; None: none is hidden."""
