@@ -6,6 +6,7 @@ import contextlib
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -35,6 +36,13 @@ __all__ = ["import_"]
 @click.option("--run", "runs", multiple=True, metavar="PATTERN", help="Only these runs: ids, first digits, names.")
 @click.option("--into", default="", metavar="NAME", help="Put all of them into this experiment.")
 @click.option("--no-artifacts", is_flag=True, help="Leave out all files.")
+@click.option(
+    "--artifacts-from",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Bring files from this folder too, where SOURCE has addresses of, or links to, files in it.",
+)
 @click.option("--dry-run", is_flag=True, help="Read all of it, show what would come, and change nothing.")
 @json_option
 @pass_session
@@ -48,6 +56,7 @@ def import_(
     runs: tuple[str, ...],
     into: str,
     no_artifacts: bool,
+    artifacts_from: tuple[Path, ...],
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -63,7 +72,7 @@ def import_(
     from mltrack.importers.options import ImportOptions
 
     with _store(session, dry_run) as store, _progress(as_json) as progress:
-        options = ImportOptions(experiments, runs, into, not no_artifacts, dry_run, progress)
+        options = ImportOptions(experiments, runs, into, not no_artifacts, artifacts_from, dry_run, progress)
         report = import_source(store, source, kind, options)
     if as_json:
         print_json({**asdict(report), "complete": report.complete})

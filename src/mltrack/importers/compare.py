@@ -93,7 +93,7 @@ def compare_source(
         NotFoundError, UsageError: as import_source.
     """
     options = replace(options or ImportOptions(), dry_run=True, **changes)
-    started, findings = time.monotonic(), Findings()
+    started, findings = time.monotonic(), Findings(options.artifacts_from)
     importer, source = open_source(Path(path), kind, findings)
     with contextlib.closing(source):
         session = Session(store, importer.name, f"{importer.name}:{Path(path).resolve().name}", options, findings)

@@ -67,7 +67,7 @@ def import_source(
         StoreError: the store can't be written to.
     """
     options = replace(options or ImportOptions(), **changes)
-    started, findings = time.monotonic(), Findings()
+    started, findings = time.monotonic(), Findings(options.artifacts_from)
     importer, source = open_source(Path(path), kind, findings)
     with contextlib.closing(source):
         session = Session(store, importer.name, f"{importer.name}:{Path(path).resolve().name}", options, findings)

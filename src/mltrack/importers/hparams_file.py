@@ -25,6 +25,8 @@ def read_hparams(folder: Path, findings: Findings) -> dict[str, str]:
 
     Loader.add_multi_constructor("", _plain)
     path = folder / HPARAMS_FILE
+    if path.is_file() and findings.is_outside(path):
+        return {}
     try:
         found = yaml.load(path.read_bytes(), Loader)  # a SafeLoader
     except FileNotFoundError:

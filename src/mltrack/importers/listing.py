@@ -26,7 +26,7 @@ def list_files(folder: Path, on_error: Callable[[str], None], on_link: Callable[
     Args:
         folder: The folder.
         on_error: Called with words about a folder that can't be read.
-        on_link: Called with the name of a link that leads out of the folder, which is not followed.
+        on_link: Called with the name of a link that is not followed: to a folder, or out of this one.
     """
 
     def unreadable(error: OSError) -> None:
@@ -39,6 +39,10 @@ def list_files(folder: Path, on_error: Callable[[str], None], on_link: Callable[
             folders.clear()
             continue
         folders.sort()
+        for name in folders:
+            link = Path(here, name)
+            if link.is_symlink():
+                on_link(link.relative_to(folder).as_posix())
         for name in sorted(names):
             path = Path(here, name)
             shown = path.relative_to(folder).as_posix()

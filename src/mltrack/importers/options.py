@@ -8,6 +8,8 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mltrack.importers.source import SourceRun
 
 __all__ = ["ImportOptions", "ImportReport"]
@@ -22,6 +24,7 @@ class ImportOptions:
         runs: Only these runs: ids, their first digits, names, or patterns of ids and names.
         into: The experiment that all runs go to; by default each goes to that of its own name.
         artifacts: Whether files come along.
+        artifacts_from: Folders outside of the source from which files come that it has the addresses of.
         dry_run: Read all of it, and write nothing.
         progress: Called with the runs and points that were read so far.
     """
@@ -30,6 +33,7 @@ class ImportOptions:
     runs: tuple[str, ...] = ()
     into: str = ""
     artifacts: bool = True
+    artifacts_from: tuple[Path, ...] = ()
     dry_run: bool = False
     progress: Callable[[int, int], None] = lambda runs, points: None
 

@@ -9,6 +9,8 @@ from mltrack.text.figures import size
 from mltrack.text.printing import Column, is_terminal, print_json, print_table, say, say_fields, styled
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mltrack.importers.compare import Comparison
     from mltrack.store import Store
 
@@ -22,6 +24,7 @@ def compare_with_source(
     runs: tuple[str, ...],
     experiments: tuple[str, ...],
     artifacts: bool,
+    artifacts_from: tuple[Path, ...],
     as_json: bool,
 ) -> bool:
     """Compare and print; whether both are the same.
@@ -33,6 +36,7 @@ def compare_with_source(
         runs: As in ImportOptions.
         experiments: As in ImportOptions.
         artifacts: Whether files are compared.
+        artifacts_from: As in ImportOptions.
         as_json: Print JSON.
 
     Raises:
@@ -41,8 +45,10 @@ def compare_with_source(
     from dataclasses import asdict
 
     from mltrack.importers.compare import compare_source
+    from mltrack.importers.options import ImportOptions
 
-    report = compare_source(store, source, kind, runs=runs, experiments=experiments, artifacts=artifacts)
+    options = ImportOptions(experiments, runs, artifacts=artifacts, artifacts_from=artifacts_from)
+    report = compare_source(store, source, kind, options)
     if as_json:
         print_json({**asdict(report), "same": report.same})
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -46,6 +47,13 @@ DIFFERENT = 1
 @click.option("--against", metavar="SOURCE", help="Compare with what was imported: another tracker's file or folder.")
 @click.option("--from", "kind", default="", metavar="KIND", help="What SOURCE is; by default it is recognized.")
 @click.option("--no-artifacts", is_flag=True, help="With --against: compare no files.")
+@click.option(
+    "--artifacts-from",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="With --against: as in mltrack import.",
+)
 @json_option
 @click.pass_context
 def verify(
@@ -59,6 +67,7 @@ def verify(
     against: str | None,
     kind: str,
     no_artifacts: bool,
+    artifacts_from: tuple[Path, ...],
     as_json: bool,
 ) -> None:
     """Compare the store with a remote, or with a source of an import, and list what differs.
@@ -75,11 +84,13 @@ def verify(
             raise UsageError(
                 "--against takes no remote, --filter or --quick", hint="mltrack verify --against SOURCE --run PATTERN"
             )
-        if not compare_with_source(store, against, kind, runs, experiments, not no_artifacts, as_json):
+        if not compare_with_source(store, against, kind, runs, experiments, not no_artifacts, artifacts_from, as_json):
             ctx.exit(DIFFERENT)
         return
-    if kind or no_artifacts:
-        raise UsageError("--from and --no-artifacts go with --against", hint="mltrack verify --against SOURCE")
+    if kind or no_artifacts or artifacts_from:
+        raise UsageError(
+            "--from, --no-artifacts and --artifacts-from go with --against", hint="mltrack verify --against SOURCE"
+        )
     selection = Selection(runs, experiments, filter_string)
     with saying_waits("interrupted: nothing was changed; what differs was not noted"):
         target = introduced(store, remote_for(store, remote, remember=False))

@@ -103,8 +103,8 @@ def test_facts_and_media_come_and_what_has_no_place_is_listed(version: str, tmp_
 
 def test_artifacts_notes_and_what_aim_noted_of_the_machine_come(tmp_path: Path) -> None:
     source = unpack(tmp_path)
-    (tmp_path / "a b.txt").write_text("weights")
-    uri = (tmp_path / "a b.txt").as_uri().encode()
+    (source / "a b.txt").write_text("weights")
+    uri = (source / "a b.txt").as_uri().encode()
     noted = ("attrs", "__system_params")
     facts: dict[tuple[str | int, ...], bytes] = {
         ("artifacts", "a b.txt"): b"\x0faim.artifact",

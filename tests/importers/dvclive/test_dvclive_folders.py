@@ -53,6 +53,18 @@ def test_params_texts_and_files_come_along(tmp_path: Path) -> None:
     assert sorted(contents(run)) == ["plots/custom/curve.json", "plots/images/pixels.png"]
 
 
+def test_links_that_lead_out_of_the_folder_are_left_out(tmp_path: Path) -> None:
+    source, secret = unpack(tmp_path), tmp_path / "secret.yaml"
+    secret.write_text("token: secret")
+    (source / "params.yaml").unlink()
+    (source / "params.yaml").symlink_to(secret)
+    (source / "plots" / "more").symlink_to(tmp_path)
+    run, findings = run_of(source)
+    assert (run.params, sorted(contents(run))) == ({}, ["plots/custom/curve.json", "plots/images/pixels.png"])
+    assert any("plots/more, a link" in words for words in findings.omissions)
+    assert any(repr(str(secret)) in words for words in findings.omissions)
+
+
 def test_times_that_were_not_logged_are_when_the_run_began_also_when_the_files_change(tmp_path: Path) -> None:
     source = unpack(tmp_path)
     store = Store.create(tmp_path / "store")

@@ -65,17 +65,59 @@ def test_a_status_that_no_run_has_costs_its_run(source: Path, store: Store) -> N
     assert any("status is 9" in problem for problem in report.problems)
 
 
-def test_files_at_a_place_of_their_own_are_taken_from_it(source: Path, store: Store, tmp_path: Path) -> None:
-    run = first_run(source)
-    place = tmp_path / "own place" / run.name
+def moved_artifacts(run: Path, place: Path) -> Path:
+    """Move the files of a run elsewhere, and have MLflow's folder say so."""
+    place.parent.mkdir(exist_ok=True)
     shutil.move(run / "artifacts", place)
     (run / "artifacts").mkdir()
     meta = run / "meta.yaml"
     lines = [line for line in meta.read_text().splitlines() if not line.startswith("artifact_uri")]
     meta.write_text("\n".join([f"artifact_uri: {place.as_uri()}", *lines, ""]))
+    return place
+
+
+def test_files_at_a_place_of_their_own_are_taken_from_it_where_it_is_named(
+    source: Path, store: Store, tmp_path: Path
+) -> None:
+    place = moved_artifacts(first_run(source), tmp_path / "own place" / "of a run")
+    files = len(list(place.rglob("*.*")))
     report = import_source(store, source)
-    assert (report.artifacts, report.problems) == (3, ())
-    assert compare_source(store, source).same
+    assert (report.artifacts, report.problems) == (3 - files, ())
+    assert any(f"such as {str(place)!r}, which --artifacts-from FOLDER brings: 1" in words for words in report.left_out)
+    named = (tmp_path / "own place",)
+    report = import_source(store, source, artifacts_from=named)
+    assert (report.artifacts, report.problems, report.left_out) == (files, (), ())
+    assert compare_source(store, source, artifacts_from=named).same
+
+
+def test_files_in_the_folder_of_a_server_next_to_it_are_taken(source: Path, store: Store) -> None:
+    moved_artifacts(first_run(source), source.parent / "mlartifacts" / "of a run")
+    report = import_source(store, source)
+    assert (report.artifacts, report.left_out) == (3, ())
+
+
+@pytest.mark.parametrize("name", ["params", "params/new", "tags/mlflow.note.content", "artifacts", "meta.yaml"])
+def test_links_in_it_bring_nothing_of_this_machine(source: Path, store: Store, tmp_path: Path, name: str) -> None:
+    secret = tmp_path / "home" / "secret"
+    secret.parent.mkdir()
+    secret.write_text("name: secret")
+    link = first_run(source) / name
+    if link.is_dir():
+        shutil.rmtree(link)
+    link.unlink(missing_ok=True)
+    link.symlink_to(secret.parent if name in ("params", "artifacts") else secret)
+    report = import_source(store, source)
+    assert any(f"such as {str(link.resolve())!r}" in words for words in report.left_out)
+    found = [store.sql(f"SELECT * FROM {table}").to_pylist() for table in ("params", "tags")]
+    assert "secret" not in str(found)
+    assert not [path for run in store.runs() for path in run.artifacts if path.path == "secret"]
+
+
+def test_folders_next_to_it_are_not_taken_where_they_are_links(source: Path, store: Store, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    moved_artifacts(first_run(source), home / "of a run")
+    (source.parent / "mlartifacts").symlink_to(home)
+    assert "home" in " ".join(import_source(store, source).left_out)
 
 
 def test_links_that_lead_out_of_the_folder_are_not_followed(source: Path, store: Store, tmp_path: Path) -> None:

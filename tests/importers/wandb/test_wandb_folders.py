@@ -6,12 +6,14 @@ import base64
 import hashlib
 import json
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mltrack.importers.batches import columns_of
+from mltrack.importers.engine import import_source
 from mltrack.importers.findings import Findings
 from mltrack.importers.kinds import kind_of
 from mltrack.importers.log_file import LogFile
@@ -20,6 +22,7 @@ from mltrack.importers.source import SourceRun
 from mltrack.importers.wandb.system_names import system_name
 from mltrack.importers.wandb.wandb_run import WandbRun
 from mltrack.importers.wandb.wandb_source import WandbSource
+from mltrack.store import Store
 from mltrack.values.rich import Histogram, Table, Text
 from tests.support.mutations import mutated, read_whole
 from tests.support.source_reading import contents, points_of
@@ -33,6 +36,20 @@ def runs_of(path: Path) -> tuple[dict[str, SourceRun], Findings]:
 
 def steps_of(run: SourceRun, key: str = "loss") -> list[int]:
     return [step for step, _, _ in points_of(run).get(key, [])]
+
+
+def test_files_that_are_links_out_of_the_folder_are_left_out(tmp_path: Path) -> None:
+    source, home = unpack(tmp_path), tmp_path / "home"
+    home.mkdir()
+    for name in ("output.log", "secret.txt"):
+        (home / name).write_text("secret")
+    for folder in {path.parent for path in source.rglob("*.wandb")}:
+        shutil.rmtree(folder / "files", ignore_errors=True)
+        (folder / "files").symlink_to(home)
+    store = Store.create(tmp_path / "store")
+    found = import_source(store, source).left_out
+    assert any(f"such as {str(home)!r}" in words for words in found)
+    assert not [path for path in store.path.rglob("*") if path.is_file() and b"secret" in path.read_bytes()]
 
 
 # --- what wandb wrote ---

@@ -200,7 +200,9 @@ class AimRun:
         """Names of its artifacts, and where they are on this machine."""
         for name, each in self._part("artifacts").items():
             uri = each.fields.get("uri") if isinstance(each, TypedObject) else None
-            yield f"artifacts/{name}", _file_at(uri) if isinstance(uri, str) else None
+            path = _file_at(uri) if isinstance(uri, str) else None
+            if path is None or not self.findings.is_outside(path):
+                yield f"artifacts/{name}", path
 
 
 def text_file(name: str, text: str) -> SourceFile:

@@ -43,6 +43,7 @@ class AimImporter:
 
         from mltrack.importers.aim.aim_source import AimSource
 
+        findings.reads(path)
         return AimSource(_folder_of(path), findings)
 
 

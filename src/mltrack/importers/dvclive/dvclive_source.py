@@ -74,7 +74,11 @@ class DvcliveSource(BaseSource):
         """A table for each metric."""
         root = folder / METRICS
         found = [(path, path.relative_to(root).as_posix()) for path in sorted(root.rglob("*.tsv"))]
-        return [MetricTable(path, f"{where}/{METRICS}/{name}", self._findings) for path, name in found]
+        return [
+            MetricTable(path, f"{where}/{METRICS}/{name}", self._findings)
+            for path, name in found
+            if not self._leads_out(path)
+        ]
 
     def _first_row(self, folder: Path, where: str) -> str:
         """The first row of the metric that has the least step in it; of several, the first by name."""
@@ -85,6 +89,8 @@ class DvcliveSource(BaseSource):
     def _params(self, folder: Path, where: str) -> dict[str, str]:
         import yaml
 
+        if self._leads_out(folder / PARAMS):
+            return {}
         try:
             found = yaml.safe_load((folder / PARAMS).read_bytes())
         except FileNotFoundError:
@@ -126,7 +132,12 @@ class DvcliveSource(BaseSource):
             if file.path not in (PARAMS, SUMMARY) and not file.path.startswith(f"{METRICS}/"):
                 yield file
 
+    def _leads_out(self, path: Path) -> bool:
+        return path.exists() and self._findings.is_outside(path)
+
     def _summary(self, folder: Path, where: str) -> dict[str, Any]:
+        if self._leads_out(folder / SUMMARY):
+            return {}
         try:
             found = parse_json((folder / SUMMARY).read_bytes())
         except FileNotFoundError:

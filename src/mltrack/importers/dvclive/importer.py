@@ -37,4 +37,5 @@ class DvcliveImporter:
         folders = list(live_folders(path))
         if not folders:
             raise SourceError(f"no folder in it has {METRICS} with files of DVCLive's")
+        findings.reads(path)
         return DvcliveSource(path, folders, findings)

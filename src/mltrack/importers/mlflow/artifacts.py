@@ -1,7 +1,8 @@
 """Where the files of a run or a model are: at the place that MLflow noted, or next to it where folders were moved.
 
 MLflow notes absolute URIs, of the machine and the time when a run was made. So the folder that comes with the source is
-looked at first, and the noted one only where that is a folder of this machine.
+looked at first, and the noted one only where that is a folder of this machine that belongs to the source: lies in it,
+or in one of the folders next to it that MLflow makes. Anybody can write any address into a database.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
     from mltrack.importers.findings import Findings
     from mltrack.importers.source import SourceFile
 
-__all__ = ["Artifacts", "local_place"]
+__all__ = ["SERVED_FOLDERS", "Artifacts", "local_place"]
 
 SERVED = "mlflow-artifacts"
 """The scheme of files that a tracking server keeps in a folder of its own."""
 
 SERVED_FOLDERS = ("mlartifacts", "mlruns", "artifacts")
-"""What that folder is called by default, next to the server's database."""
+"""What that folder, or that of a server's artifacts, is called by default, next to the database or ``mlruns``."""
 
 
 def local_place(uri: str) -> Path | None:
@@ -58,26 +59,26 @@ class Artifacts:
     def folder(self, uri: str, nearby: Sequence[Path] = ()) -> Path | None:
         """The folder where they are; None where it is not on this machine, or does not exist."""
         noted = local_place(uri)
-        places = [*nearby, *self._served(uri), *([noted] if noted is not None else ())]
-        places = [place if place.is_absolute() else self._root / place for place in places]
-        found = [place for place in places if place.is_dir()]
-        full = next((place for place in found if any(place.iterdir())), None)
-        if full is None and noted is not None:
-            full = self._moved(noted)
-        return full
+        places: list[Path] = [*nearby, *self._served(uri), *([noted] if noted is not None else ())]
+        for each in places:
+            place = self._root / each  # an absolute one stays as it is
+            if place.is_dir() and not self._findings.is_outside(place) and any(place.iterdir()):
+                return place
+        return None if noted is None else self._moved(noted)
 
     def _served(self, uri: str) -> Iterator[Path]:
         parts = urlsplit(uri)
         if parts.scheme == SERVED:
-            for name in SERVED_FOLDERS:
-                yield self._root / name / unquote(parts.path).lstrip("/")
+            for folder in (self._root, self._root.parent):
+                for name in SERVED_FOLDERS:
+                    yield folder / name / unquote(parts.path).lstrip("/")
 
     def _moved(self, noted: Path) -> Path | None:
         """The folder below the root that has the end of a noted path, the longest such end."""
         names = [name for name in noted.parts if name not in ("/", "..", ".")]
         for first in range(len(names) - 1):
             place = self._root.joinpath(*names[first:])
-            if place.is_dir():
+            if place.is_dir() and not self._findings.is_outside(place):
                 return place
         return None
 

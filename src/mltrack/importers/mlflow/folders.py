@@ -56,16 +56,25 @@ class MlflowFolders:
 
     def folders(self, folder: Path) -> list[Path]:
         """The folders in a folder, in order."""
+        if self.leads_out(folder):
+            return []
         try:
-            return sorted(Path(entry.path) for entry in os.scandir(folder) if entry.is_dir())
+            found = sorted(Path(entry.path) for entry in os.scandir(folder) if entry.is_dir())
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
             self.findings.problem(self.where(folder), f"can't be read: {error.strerror}")
             return []
+        return [path for path in found if not (path.is_symlink() and self.leads_out(path))]
+
+    def leads_out(self, path: Path) -> bool:
+        """Whether a link on the way to it leads out of the source, or ``..`` does."""
+        return path.exists() and self.findings.is_outside(path)
 
     def meta(self, folder: Path) -> dict[str, Any] | None:
         """What ``meta.yaml`` of a folder says; None where it can't be read."""
+        if self.leads_out(folder / META):
+            return None
         try:
             return read_yaml(folder / META)
         except SourceError as error:
@@ -87,9 +96,11 @@ class MlflowFolders:
 
     def files(self, folder: Path) -> Iterator[tuple[Path, str]]:
         """The files below a folder, and their names relative to it, in order."""
+        if self.leads_out(folder):
+            return
         for here, folders, names in os.walk(folder):
             folders.sort()
             for name in sorted(names):
                 path = Path(here, name)
-                if path.is_file():
+                if path.is_file() and not (path.is_symlink() and self.leads_out(path)):
                     yield path, path.relative_to(folder).as_posix()

@@ -35,11 +35,13 @@ class MlrunsImporter:
         Raises:
             SourceError: it is not one.
         """
+        from mltrack.importers.mlflow.artifacts import SERVED_FOLDERS
         from mltrack.importers.mlflow.mlruns import MlrunsSource
 
         root = _mlruns_of(path)
         if root is None:
             raise SourceError("no folder in it has the meta.yaml of an experiment")
+        findings.reads(root, [path, *(root.parent / name for name in SERVED_FOLDERS)])
         return MlrunsSource(root, findings)
 
 
@@ -88,9 +90,12 @@ class DatabaseImporter:
         Raises:
             SourceError: it is not one.
         """
+        from mltrack.importers.mlflow.artifacts import SERVED_FOLDERS
         from mltrack.importers.mlflow.database_source import DatabaseSource
 
-        return DatabaseSource(_database_of(path), findings)
+        database = _database_of(path)
+        findings.reads(path, [database.parent / name for name in SERVED_FOLDERS])
+        return DatabaseSource(database, findings)
 
 
 def _database_of(path: Path) -> Path:

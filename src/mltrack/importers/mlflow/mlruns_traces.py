@@ -32,7 +32,7 @@ class MlrunsTraces:
     def all(self, folder: Path, experiment: str) -> Iterator[SourceTrace]:
         """The traces of an experiment."""
         for place in self._folders.folders(folder):
-            if not (place / INFO).is_file():
+            if not (place / INFO).is_file() or self._folders.leads_out(place / INFO):
                 continue
             where = self._folders.where(place)
             try:

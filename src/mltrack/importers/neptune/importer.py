@@ -37,4 +37,5 @@ class NeptuneImporter:
         export = find_export(path)
         if export is None:
             raise SourceError("no file in it has a name like RUN_part_0.parquet")
+        findings.reads(path, [export.files])
         return NeptuneSource(export, findings)

@@ -181,7 +181,7 @@ class NeptuneRun:
             path = safe_join(self._files, name)
         except InvalidPathError:
             return None
-        return path if path.exists() else None
+        return path if path.exists() and not self._findings.is_outside(path) else None
 
 
 def is_png(path: Path) -> bool:

@@ -128,7 +128,7 @@ class SwanlabRun:
 
     def _next_to(self, log: LogFile, path: Path) -> bytes | None:
         try:
-            return read_bounded(path) if path.is_file() and not path.is_symlink() else None
+            return read_bounded(path) if path.is_file() and not self._findings.is_outside(path) else None
         except (SourceError, OSError) as error:
             self._findings.problem(log.where, f"files/{path.name} can't be read: {error}")
             return None
@@ -219,7 +219,7 @@ class SwanlabRun:
         if not is_value(record.kind, name):
             return None
         path = safe_join(log.path.parent / "media", f"{record.folder}/{name}")
-        if not path.is_file():
+        if not path.is_file() or self._findings.is_outside(path):
             raise SourceError(f"media/{record.folder}/{name} is not there")
         data = read_bounded(path)
         if record.kind == "text":

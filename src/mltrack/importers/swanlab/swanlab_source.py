@@ -99,9 +99,12 @@ class SwanlabSource(BaseSource):
         """What is in the folders ``files``, media that are not values, and the console; of each name the latest."""
         found: dict[str, SourceFile] = {}
         for log, _ in run.logs:
-            for folder in (name for name in ("files", "media") if (log.path.parent / name).is_dir()):
+            for folder in ("files", "media"):
+                place = log.path.parent / folder
+                if not place.is_dir() or self._findings.is_outside(place):
+                    continue
                 listed = list_files(
-                    log.path.parent / folder,
+                    place,
                     lambda words: self._findings.problem(run.where, words),
                     partial(self._on_link, run.where),
                 )

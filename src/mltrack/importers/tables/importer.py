@@ -48,6 +48,7 @@ class TableImporter:
         """
         if not self.recognizes(path):
             raise SourceError(f"it has no {', '.join(SUFFIXES)} file")
+        findings.reads(path.parent if path.is_file() else path)
         return TableSource(path, findings)
 
 

@@ -36,4 +36,5 @@ class EventsImporter:
 
         if not self.recognizes(path):
             raise SourceError("no file in it has a name like events.out.tfevents.*")
+        findings.reads(path.parent if path.is_file() else path)
         return EventSource(path, findings)

@@ -13,6 +13,7 @@ from mltrack.importers.source import SourceError, SourceFile
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from mltrack.importers.findings import Findings
     from mltrack.importers.trackio.database_file import DatabaseFile
     from mltrack.importers.trackio.projects import Project
     from mltrack.importers.trackio.rows import RunHead
@@ -29,7 +30,7 @@ _QUERY = """
 """
 
 
-def artifact_files(file: DatabaseFile, project: Project, run: RunHead) -> Iterator[SourceFile]:
+def artifact_files(file: DatabaseFile, project: Project, run: RunHead, findings: Findings) -> Iterator[SourceFile]:
     """The files of a run's artifacts, as ``artifacts/TYPE/NAME/VERSION/PATH``.
 
     Raises:
@@ -40,10 +41,10 @@ def artifact_files(file: DatabaseFile, project: Project, run: RunHead) -> Iterat
     blobs = project.folder / "artifacts" / project.name / "blobs" / "sha256"
     for rows in file.database.rows(_QUERY, (run.run_id, run.name)):
         for kind, name, version, manifest in rows:
-            yield from _entries(f"artifacts/{kind}/{name}/v{version}", manifest, blobs)
+            yield from _entries(f"artifacts/{kind}/{name}/v{version}", manifest, blobs, findings)
 
 
-def _entries(folder: str, manifest: str | bytes, blobs: Path) -> Iterator[SourceFile]:
+def _entries(folder: str, manifest: str | bytes, blobs: Path, findings: Findings) -> Iterator[SourceFile]:
     try:
         entries = [(entry["path"], entry["digest"]) for entry in json.loads(manifest)]
     except (ValueError, KeyError, TypeError) as error:
@@ -52,7 +53,7 @@ def _entries(folder: str, manifest: str | bytes, blobs: Path) -> Iterator[Source
         if not _DIGEST.fullmatch(str(digest)):
             continue  # a file elsewhere, which trackio only refers to
         path = blobs / digest[:2] / digest
-        if path.is_file():
+        if path.is_file() and not findings.is_outside(path):
             yield SourceFile(f"{folder}/{name}", path.stat().st_size, partial(_opened, path))
 
 

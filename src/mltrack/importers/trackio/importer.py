@@ -37,4 +37,5 @@ class TrackioImporter:
         projects = projects_of(path)
         if not projects:
             raise SourceError("no database, Parquet file or inbox of trackio's is in it")
+        findings.reads(path, {project.folder for project in projects})
         return TrackioSource(path, projects, findings)

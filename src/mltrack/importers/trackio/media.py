@@ -20,7 +20,7 @@ __all__ = ["is_png", "media_file", "media_names", "rich_values"]
 IMAGE = "trackio.image"
 
 
-def rich_values(value: Any, media: Path) -> Iterator[RichValue]:
+def rich_values(value: Any, media: Path | None) -> Iterator[RichValue]:
     """The values in a logged value; none of media that are files only.
 
     Raises:
@@ -63,8 +63,10 @@ def media_names(value: Any) -> Iterator[str]:
                 yield from media_names(each)
 
 
-def media_file(name: object, media: Path) -> Path | None:
-    """The file of that name in trackio's folder of media; None where it has none."""
+def media_file(name: object, media: Path | None) -> Path | None:
+    """The file of that name in trackio's folder of media; None where it has none, or there is no such folder."""
+    if media is None:
+        return None
     try:
         path = safe_join(media, str(name))
     except InvalidPathError:

@@ -32,7 +32,7 @@ class TrackioRun:
         self.head = head
         self._file = file
         self._inbox = inbox
-        self._media = media
+        self._media = None if media.exists() and findings.is_outside(media) else media
         self._findings = findings
         self._has_items: bool | None = None
         """Whether it has values that are not numbers; None until all points were read."""

@@ -104,7 +104,7 @@ class TrackioSource(BaseSource):
             tags=_tags(head),
             points=run.points,
             values=run.values,
-            files=partial(_files, project, run, file),
+            files=partial(_files, project, run, file, self._findings),
             time_unit=1_000,
         )
 
@@ -114,19 +114,19 @@ def _tags(head: RunHead) -> dict[str, str]:
     return {"trackio.group": group if isinstance(group, str) else json.dumps(group)} if group else {}
 
 
-def _files(project: Project, run: TrackioRun, file: ProjectFile | None) -> Iterator[SourceFile]:
+def _files(project: Project, run: TrackioRun, file: ProjectFile | None, findings: Findings) -> Iterator[SourceFile]:
     """Media that are not images of their own, under trackio's names; then the files of artifacts."""
     media, found = project.folder / "media", dict[str, Any]()
     for item in run.media():
         is_value = isinstance(item.value, list) or item.value.get("_type") == "trackio.image"
         for name in media_names(item.value):
             path = media_file(name, media)
-            if path is not None and not (is_value and is_png(path)):
+            if path is not None and not findings.is_outside(path) and not (is_value and is_png(path)):
                 found[f"media/{name}"] = path
     for name, path in found.items():
         yield SourceFile(name, path.stat().st_size, partial(_opened, path))
     if isinstance(file, DatabaseFile):
-        yield from artifact_files(file, project, run.head)
+        yield from artifact_files(file, project, run.head, findings)
 
 
 def _opened(path: Path) -> IO[bytes]:

@@ -36,4 +36,5 @@ class WandbImporter:
 
         if not self.recognizes(path):
             raise SourceError("no file in it has a name like run-*.wandb")
+        findings.reads(path.parent if path.is_file() else path)
         return WandbSource(path, findings)

@@ -87,7 +87,7 @@ class WandbSource(BaseSource):
             params=facts.params,
             tags=facts.tags,
             points=run.points,
-            values=lambda: run.values(partial(_media, run)),
+            values=lambda: run.values(partial(_media, run, self._findings)),
             files=lambda: self._files(run),
         )
 
@@ -97,10 +97,12 @@ class WandbSource(BaseSource):
         """What is in the folders ``files``, of which the latest counts; the console; the summary; artifacts."""
         found: dict[str, Path] = {}
         for log in run.logs:
+            if not _has_files(log, self._findings):
+                continue
             for path, name in files_below(log.path.parent / FILES):
                 if path.is_file() and not path.is_symlink() and name not in run.media:
                     found[name] = path
-        outputs = [part for log in run.logs for part in _output(run, log)]
+        outputs = [part for log in run.logs for part in _output(run, log, self._findings)]
         found.pop(OUTPUT_FILE, None)
         found.pop(SUMMARY_FILE, None)
         for name, path in found.items():
@@ -131,17 +133,19 @@ def _head(log: LogFile) -> tuple[int, str, str, str]:
     raise SourceError("no record of the run yet")
 
 
-def _output(run: WandbRun, log: LogFile) -> Iterator[bytes]:
+def _output(run: WandbRun, log: LogFile, findings: Findings) -> Iterator[bytes]:
     """What the console of one folder showed: wandb's own file, or else the records."""
     path = log.path.parent / FILES / OUTPUT_FILE
-    if path.is_file():
+    if path.is_file() and not findings.is_outside(path):
         yield path.read_bytes()
     elif run.has_output:
         yield from run.output(log)
 
 
-def _media(run: WandbRun, name: str) -> bytes | None:
+def _media(run: WandbRun, findings: Findings, name: str) -> bytes | None:
     for log in reversed(run.logs):
+        if not _has_files(log, findings):
+            continue
         try:
             path = safe_join(log.path.parent / FILES, name)
         except InvalidPathError:
@@ -149,6 +153,12 @@ def _media(run: WandbRun, name: str) -> bytes | None:
         if path.is_file():
             return path.read_bytes()
     return None
+
+
+def _has_files(log: LogFile, findings: Findings) -> bool:
+    """Whether there are files next to a log that belong to the source."""
+    folder = log.path.parent / FILES
+    return folder.is_dir() and not findings.is_outside(folder)
 
 
 def _in_memory(name: str, data: bytes) -> SourceFile:
