@@ -215,6 +215,7 @@ def test_a_run_is_resolved_by_id_by_its_first_digits_and_by_name(empty_store: St
         ("params.lr = '0.1", 13, "never closed"),
         ("loss < 1", 1, "no attribute 'loss'"),
         ("params.a = 'x' metrics.b > 1", 16, "AND or OR was expected"),
+        ("metrics.a >", 12, "what metric 'a' is compared with is missing"),
         ("metrics.a > 1 and", 18, "a name was expected, not the end"),
         ("(metrics.a > 1", 15, "closing parenthesis"),
         ("metrics. > 1", 10, "dot without a name"),

@@ -64,3 +64,8 @@ def test_runs_that_a_filter_chooses_are_exported(cli: Cli, tmp_path: Path) -> No
     nothing = cli("export", "-f", "metrics.loss > 1e9", "-o", str(tmp_path / "no.csv"))
     assert (nothing.code, "no runs match" in nothing.err) == (4, True)
     assert cli("export", "spirals-1", "-f", "metrics.loss > 0", "-o", place).code == 2
+
+
+def test_all_runs_may_be_filtered_but_not_named(cli: Cli) -> None:
+    assert len(cli("export", "--all", "-f", "params.lr = '0.2'", "-o", "-").out) > 50
+    assert "can't be combined" in cli("export", "--all", "spirals-1").err

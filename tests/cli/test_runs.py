@@ -64,6 +64,12 @@ def test_ls_says_when_there_are_more_and_when_there_are_none(cli: Cli) -> None:
     assert "no runs that match" in cli("ls", "--filter", "metrics.loss > 9").err
 
 
+def test_ls_says_when_no_run_has_what_it_groups_by(cli: Cli) -> None:
+    assert "none of these runs has 'lrr'; did you mean lr?" in cli("ls", "--group-by", "lrr").err
+    assert "did you mean params.lr" in cli("ls", "--group-by", "params.lrr,status").err
+    assert "none of" not in cli("ls", "--group-by", "lr").err
+
+
 def test_ls_shows_the_requested_columns(cli: Cli) -> None:
     lines = cli("ls", "--columns", "accuracy,params.lr,tags.team,layers").out.splitlines()
     assert lines[0].split()[-4:] == ["accuracy", "params.lr", "tags.team", "layers"]

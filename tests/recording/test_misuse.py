@@ -36,6 +36,16 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "file": (lambda: mltrack.log_artifact(None), "a path is text, not NoneType"),  # type: ignore[arg-type]
     "folder": (lambda: mltrack.log_artifacts(3), "a path is text, not int"),  # type: ignore[arg-type]
     "run": (lambda: mltrack.get_run(None), "a run is named by text, not NoneType"),  # type: ignore[arg-type]
+    "run to log to": (lambda: mltrack.log_metric("a", 1, run_id=3), "3"),  # type: ignore[arg-type]
+    "run to resume": (lambda: mltrack.start_run(3, nested=True), "a run is named by text, not int"),  # type: ignore[arg-type]
+    "parent": (lambda: mltrack.start_run(nested=True, parent_run_id=3), "a run is named by text, not int"),  # type: ignore[arg-type]
+    "name of a tag": (lambda: mltrack.start_run(nested=True, tags={"": 1}), "tag names must be non-empty text"),
+    "history": (lambda: mltrack.start_run(nested=True, history="all"), "history='all' is not a number"),  # type: ignore[arg-type]
+    "guards": (lambda: mltrack.start_run(nested=True, guards=3), "guards is a list of rules, not int"),  # type: ignore[arg-type]
+    "tags of an experiment": (lambda: mltrack.set_experiment_tags(LIST), "tags must be a dict"),
+    "place of a file": (lambda: mltrack.log_artifact(__file__, 3), "a path is text, not int"),  # type: ignore[arg-type]
+    "model": (lambda: mltrack.register_model(3, "m"), "URI is a text, not 3"),  # type: ignore[arg-type]
+    "experiments": (lambda: mltrack.search_runs(experiment_ids=3), "experiment_ids is 3, not a list"),  # type: ignore[call-overload]
     "names": (lambda: mltrack.search_runs(experiment_names="arms"), "experiment_names is 'arms', not a list"),
 }
 
@@ -79,3 +89,13 @@ def test_nothing_is_logged_by_a_call_that_is_refused(run: mltrack.Run) -> None:
             call()
     assert run.stored().point_count == 0
     assert run.stored().params == {}
+
+
+def test_a_name_and_a_description_that_are_not_text_become_text_and_the_run_is_read(run: mltrack.Run) -> None:
+    name: Any = 3
+    with mltrack.start_run(run_name=name, description=name, nested=True) as numbered:
+        pass
+    with mltrack.fork_run(run.run_id, 0, run_name=name, nested=True) as forked:
+        pass
+    for made in (numbered, forked):
+        assert mltrack.get_run(made.run_id).info.run_name == "3"

@@ -280,11 +280,10 @@ class _Filter(Reader):
         at = self.peek.at
         comparator = self._comparator()
         if comparator not in name.comparators:
-            raise self.error(
-                f"{name.entity} {name.key!r} can't be compared by {comparator}",
-                f"it takes {', '.join(name.comparators)}",
-                at,
-            )
+            hint = f"it takes {', '.join(name.comparators)}"
+            if comparator[0] in "<>" and name.entity in (PARAM, TAG):
+                hint += "; its values are texts, which SQL can compare as numbers: CAST(value AS DOUBLE)"
+            raise self.error(f"{name.entity} {name.key!r} can't be compared by {comparator}", hint, at)
         if comparator in NULLS:
             return Comparison(name, comparator, None)
         if comparator in LISTS:
@@ -308,6 +307,11 @@ class _Filter(Reader):
             "use =, !=, <, <=, >, >=, LIKE, ILIKE, IN, NOT IN, IS NULL or IS NOT NULL",
         )
 
+    def _compared(self, name: Name, expected: str) -> str:
+        if self.peek.kind == "end":
+            return f"what {name.entity} {name.key!r} is compared with is missing"
+        return f"{name.entity} {name.key!r} is compared with {self.found()}, which is not {expected}"
+
     def _number(self, name: Name) -> float:
         if self.peek.kind == "quoted" and name.is_time:
             moment = time_in_ms(self.peek.text[1:-1])
@@ -317,7 +321,7 @@ class _Filter(Reader):
             return moment
         if self.peek.kind != "number":
             raise self.error(
-                f"{name.entity} {name.key!r} is compared with {self.found()}, which is not a number",
+                self._compared(name, "a number"),
                 DATE_HINT if name.is_time else "write a number without quotes",
             )
         text = self.take().text
@@ -328,7 +332,7 @@ class _Filter(Reader):
     def _quoted(self, name: Name) -> str:
         if self.peek.kind != "quoted":
             raise self.error(
-                f"{name.entity} {name.key!r} is compared with {self.found()}, which is not a quoted text",
+                self._compared(name, "a quoted text"),
                 "put the text between single or double quotes",
             )
         return self.take().text[1:-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from typing import TYPE_CHECKING
 
 import click
@@ -110,6 +111,7 @@ def what_was_meant(error: click.UsageError) -> tuple[str, str]:
     for kind in ("integer", "float"):
         for what in (f"a valid {kind} range.", f"a valid {kind}."):
             words = words.replace(what, "a whole number" if kind == "integer" else "a number")
+    words = re.sub(r"\s*\n?\t", " ", words).rstrip(".")
     see = f"see: {context.command_path} --help" if context is not None else ""
     if context is None:
         return words, see

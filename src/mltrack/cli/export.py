@@ -55,7 +55,7 @@ def _check_suffix(output: str, form: str | None) -> None:
     "--format",
     "form",
     type=click.Choice(["parquet", "csv", "json"]),
-    help="Default: by the file's suffix, else parquet.",
+    help="Default: by the file's suffix, csv for -, else parquet.",
 )
 @click.option(
     "-o", "--output", default="mltrack-export", show_default=True, metavar="PATH", help="A folder, a file, or -."
@@ -76,16 +76,19 @@ def export(
 ) -> None:
     """Write runs to files that other tools read.
 
-    A folder gets runs, params, tags, artifacts (their names, sizes and checksums) and metrics (every point), each as
-    one file. A PATH ending in .parquet, .csv, .json or .jsonl, or - for standard output, gets only the points. JSON is
-    written as one object per line.
+    A folder gets runs, params, tags, datasets, artifacts (their names, sizes and checksums) and metrics (every point),
+    each as one file. A PATH ending in .parquet, .csv, .json or .jsonl, or - for standard output, gets only the points.
+    JSON is written as one object per line.
     """
     from mltrack.catalog.export import export_folder, export_points
     from mltrack.cli.formatting import plural
     from mltrack.cli.select import find_runs, iterate_runs
 
-    if bool(runs) + everything + bool(experiments or filter_string) != 1:
+    chosen_by_facts = bool(experiments or filter_string)
+    if not runs and not everything and not chosen_by_facts:
         raise UsageError("export needs runs, or --all, or a filter", hint="mltrack export --all")
+    if runs and (everything or chosen_by_facts):
+        raise UsageError("runs that are named can't be combined with --all or a filter", hint="leave one of them out")
     _check_suffix(output, form)
     session = ctx.find_object(Session) or Session()
     store = session.store()

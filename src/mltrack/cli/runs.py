@@ -19,6 +19,7 @@ from mltrack.text.printing import is_terminal, note, print_json
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mltrack.catalog.groups import RunGroup
     from mltrack.cli.select import Found
     from mltrack.store import Store
 
@@ -83,7 +84,7 @@ class _Listing:
         else:
             self._note_none()
         if len(runs) > self.limit:
-            note(f"there are more: mltrack ls --limit {self.limit * 10}")
+            note(f"there are more: add --limit {self.limit * 10}")
         if shown and not _note_unknown(shown, [*(self.columns or []), *_ordered_by(self.order_by)]) and self.remember:
             self._remember()
 
@@ -103,19 +104,11 @@ class _Listing:
     def _show_groups(self, *, line: bool) -> None:
         from mltrack.cli.groups import grouped_columns, order_groups, print_groups
         from mltrack.cli.names import check_statuses
-        from mltrack.cli.select import find_runs
 
         check_statuses(self.filter_string)
         columns = grouped_columns(self.columns or [])
         if not columns:
-            some = find_runs(
-                self.store,
-                experiments=self.experiments,
-                filter_string=self.filter_string,
-                limit=COMMON_OF_MAX,
-                deleted=self.deleted,
-            )
-            columns = grouped_columns(sorted(common_metrics(some, METRIC_COLUMNS_MAX)))
+            columns = grouped_columns(sorted(common_metrics(self._some_runs(), METRIC_COLUMNS_MAX)))
         groups = self.store.group_runs(
             self.group_by,
             list(columns.values()),
@@ -125,10 +118,38 @@ class _Listing:
         )
         ordered = order_groups(groups, self.order_by, columns)
         print_groups(ordered[: self.limit], columns, as_json=self.as_json, line=line)
-        if not groups and not self.as_json:
+        if self.as_json:
+            return
+        if not groups:
             self._note_none()
-        if len(groups) > self.limit and not self.as_json:
-            note(f"there are more: mltrack ls --limit {self.limit * 10}")
+        self._note_lacking(groups)
+        if len(groups) > self.limit:
+            note(f"there are more: add --limit {self.limit * 10}")
+
+    def _note_lacking(self, groups: Sequence[RunGroup]) -> None:
+        """Say which of the keys no run has: they may be misspelled."""
+        from mltrack.text.nearest import meant
+
+        for key in groups[0].keys if groups else ():
+            if any(group.keys[key] is not None for group in groups):
+                continue
+            kind, dot, _ = key.partition(".")
+            if dot and kind in ("params", "tags"):
+                known = {f"{kind}.{name}" for run in self._some_runs() for name in getattr(run.data, kind)}
+            else:
+                known = {name for run in self._some_runs() for name in run.data.params}
+            note(f"none of these runs has {key!r}; {meant(key, known)}", style="yellow")
+
+    def _some_runs(self) -> Sequence[Found]:
+        from mltrack.cli.select import find_runs
+
+        return find_runs(
+            self.store,
+            experiments=self.experiments,
+            filter_string=self.filter_string,
+            limit=COMMON_OF_MAX,
+            deleted=self.deleted,
+        )
 
 
 @command(

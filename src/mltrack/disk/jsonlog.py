@@ -174,7 +174,7 @@ def check_lines(lines: Iterable[Mapping[str, Any]], records: Records, name: str)
     for line in lines:
         fault = records.fault(line)
         if fault is not None:
-            raise UsageError(f"a line of {name} that {fault}", hint="it can't be stored; give values of these kinds")
+            raise UsageError(f"a line of {name} can't be stored: {fault}", hint="give values of these kinds")
 
 
 class JsonLog:

@@ -126,7 +126,10 @@ def as_guards(guards: Guard | str | Sequence[Guard | str]) -> list[Guard]:
     Raises:
         UsageError: a condition is not understood, or two guards have one name.
     """
-    given = [guards] if isinstance(guards, (Guard, str)) else list(guards)
+    if not isinstance(guards, (Guard, str, list, tuple)):
+        kind = type(guards).__name__
+        raise UsageError(f"guards is a list of rules, not {kind}", hint='for example: guards=["loss is NaN"]')
+    given = [guards] if isinstance(guards, (Guard, str)) else guards
     found = [one if isinstance(one, Guard) else Guard(one) for one in given]
     names = [one.name for one in found]
     for name in names:

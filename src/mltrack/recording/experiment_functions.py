@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack.errors import UsageError
 from mltrack.recording.current_store import chosen_experiment, get_store
-from mltrack.values.scalars import check_key, texts_by_name
+from mltrack.values.scalars import texts_by_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ def set_experiment_tags(tags: Mapping[str, Any]) -> None:
     Raises:
         UsageError: the experiment is deleted, or a tag's key is not a non-empty text; none was set.
     """
-    texts = {check_key(key, "tag"): value for key, value in texts_by_name("tags", tags).items()}
+    texts = texts_by_name("tags", tags)
     workspace, experiment_id = _current()
     for key, value in texts.items():
         workspace.set_tag(experiment_id, key, value)

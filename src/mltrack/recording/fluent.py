@@ -113,13 +113,7 @@ def start_run(
     request = requested_sync(layout, sync)
     outer = outer_run.run.run_id if outer_run is not None and nested else None
     given = run_id or (_given_run() if outer is None else None)
-    text = texts_by_name("tags", tags)
-    if description is not None:
-        text[NOTE_TAG] = description
-    if history is not None:
-        text[HISTORY_TAG] = history_text(history)
-    if run_name is not None:
-        text[RUN_NAME_TAG] = run_name
+    text = _texts(tags, description, history, run_name)
     if given:
         if run_id is None and os.environ.get(MLTRACK_RUN_NAME):
             text.pop(RUN_NAME_TAG, None)  # the launcher has named it
@@ -129,7 +123,7 @@ def start_run(
             raise UsageError("rewind_to is for a run that is resumed", hint="start_run(run_id=..., rewind_to=...)")
         parent = parent_run_id or outer
         if parent is not None:
-            text[PARENT_TAG] = parent
+            text[PARENT_TAG] = _named_by_text(parent)
         run = create_run(layout, experiment_of_new(layout, experiment_id), text)
     run._watch(rules)
     return _entered(run, layout, measured, request)
@@ -216,14 +210,28 @@ def fork_run(
     measured = is_measured(log_system_metrics)
     layout = current_layout()
     request = requested_sync(layout, sync)
+    text = _texts(tags, description, history, run_name)
+    return _entered(start_fork(layout, run_id, step, text, experiment_id), layout, measured, request)
+
+
+def _texts(
+    tags: Mapping[str, Any] | None, description: object, history: int | None, run_name: object
+) -> dict[str, str]:
+    """The tags that a run begins with: what it is given as arguments, as text like any tag."""
     text = texts_by_name("tags", tags)
     if description is not None:
-        text[NOTE_TAG] = description
+        text[NOTE_TAG] = str(description)
     if history is not None:
         text[HISTORY_TAG] = history_text(history)
     if run_name is not None:
-        text[RUN_NAME_TAG] = run_name
-    return _entered(start_fork(layout, run_id, step, text, experiment_id), layout, measured, request)
+        text[RUN_NAME_TAG] = str(run_name)
+    return text
+
+
+def _named_by_text(run_id: str) -> str:
+    if not isinstance(run_id, str):
+        raise UsageError(f"a run is named by text, not {type(run_id).__name__}", hint="give its id")
+    return run_id
 
 
 def _given_run() -> str | None:

@@ -327,7 +327,10 @@ class Run(RunFiles, RunInputs, RunRewinds, RunGuards, RunViews):
 
         Raises:
             RunStateError: the run has ended.
+            UsageError: there is no such status.
         """
+        if status not in (left := ("SCHEDULED", "RUNNING", *END_STATUSES)):
+            raise UsageError(f"{status!r} is not a status", hint="one of " + ", ".join(left))
         self._check_open()
         self._ended = True
         if self.on_end is not None:

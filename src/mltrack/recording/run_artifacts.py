@@ -377,13 +377,17 @@ class RunFiles:
 def _path(given: StrPath) -> Path:
     if given == "":  # Path takes it for the working folder
         raise UsageError("the path of what is to be logged is empty", hint="name a file or folder; '.' for this one")
-    try:
-        return Path(given)
-    except TypeError as error:
-        raise UsageError(f"a path is text, not {type(given).__name__}", hint="name a file or folder") from error
+    return Path(_text(given))
+
+
+def _text(path: StrPath) -> str:
+    text = os.fspath(path) if isinstance(path, os.PathLike) else path
+    if not isinstance(text, str):
+        raise UsageError(f"a path is text, not {type(path).__name__}", hint="name a file or folder")
+    return text
 
 
 def _joined(folder: StrPath | None, name: str) -> str:
     """The name of a file in an artifact folder; "" and None are the artifact folder itself."""
-    inside = os.fspath(folder) if folder is not None else ""
+    inside = _text(folder) if folder is not None else ""
     return f"{inside.rstrip('/') or inside}/{name}" if inside else name

@@ -191,7 +191,7 @@ def search_runs(
     for name in experiment_names or []:
         experiment = get_experiment_by_name(name)
         if experiment is None:
-            raise NotFoundError(f"no experiment {name!r}", hint="see: mltrack sql 'select name from experiments'")
+            raise NotFoundError(f"no experiment {name!r}", hint="see: mltrack experiments")
         ids.append(experiment.experiment_id)
     if not ids and not search_all_experiments:
         ids = [chosen_experiment(store.layout, None).experiment_id]

@@ -62,9 +62,7 @@ class Workspace:
         try:
             return self.experiments()[experiment_id]
         except KeyError:
-            raise NotFoundError(
-                f"no experiment with id {experiment_id!r}", hint="see: mltrack sql 'select * from experiments'"
-            ) from None
+            raise NotFoundError(f"no experiment with id {experiment_id!r}", hint="see: mltrack experiments") from None
 
     def get_or_create(self, name: str, tags: dict[str, str] | None = None) -> Experiment:
         """The active experiment of that name, made if needed; many processes at once get the same one.

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 __all__ = ["meant"]
 
 SHOWN_MAX = 8
+NAME_CHARACTERS_MAX = 60
 
 
 def meant(name: str, known: Iterable[str], what: str = "known") -> str:
@@ -18,7 +19,11 @@ def meant(name: str, known: Iterable[str], what: str = "known") -> str:
     names = list(known)
     near = get_close_matches(name, names, n=3, cutoff=0.6)
     if near:
-        return f"did you mean {' or '.join(near)}?"
-    shown = sorted(names)[:SHOWN_MAX]
+        return f"did you mean {' or '.join(map(_short, near))}?"
+    shown = [_short(each) for each in sorted(names)[:SHOWN_MAX]]
     more = ", ..." if len(names) > SHOWN_MAX else ""
     return f"{what}: {', '.join(shown)}{more}" if shown else "there are none"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= NAME_CHARACTERS_MAX else f"{name[: NAME_CHARACTERS_MAX - 1]}…"

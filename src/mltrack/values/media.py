@@ -113,7 +113,7 @@ TAG_CHARACTERS_MAX = 5_000
 
 def usable_image_key(key: str) -> str:
     """The key with each character replaced by ``_`` that no image's name can have."""
-    return _UNUSABLE.sub("_", key)
+    return _UNUSABLE.sub("_", str(key))
 
 
 class ImagePlace(NamedTuple):

@@ -72,12 +72,13 @@ def texts_by_name(what: str, given: Mapping[str, Any] | None) -> dict[str, str]:
     """Values as text, by name; none for None.
 
     Raises:
-        UsageError: they have no names.
+        UsageError: they have no names, or one of these is not a non-empty text.
     """
     if given is None:
         return {}
     require_mapping(what, given)
-    return {key: as_text(f"{what}: {shown(key)}", value) for key, value in given.items()}
+    kind = what.removesuffix("s")
+    return {check_key(key, kind): as_text(f"{what}: {shown(key)}", value) for key, value in given.items()}
 
 
 def as_float(key: object, value: object) -> float:

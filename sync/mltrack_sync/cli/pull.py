@@ -113,7 +113,7 @@ def _puller(store: Store, remote: str | None, dry_run: bool) -> Callable[..., Pu
     from mltrack_sync.engine.pull import pull as pull_once
 
     target = remote_for(store, remote, remember=False)
-    return functools.partial(pull_once, store, target if dry_run else introduced(store, target))
+    return functools.partial(pull_once, store, target if dry_run else introduced(store, target, to_read=True))
 
 
 def _print(report: PullReport) -> None:

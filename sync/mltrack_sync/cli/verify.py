@@ -93,7 +93,7 @@ def verify(
         )
     selection = Selection(runs, experiments, filter_string)
     with saying_waits("interrupted: nothing was changed; what differs was not noted"):
-        target = introduced(store, remote_for(store, remote, remember=False))
+        target = introduced(store, remote_for(store, remote, remember=False), to_read=True)
         unsent = status_of(store, target).pending_runs  # now: what differs is noted, and then waits as well
         report = compare(store, target, selection=selection, quick=quick, jobs=jobs)
     if as_json:
@@ -185,7 +185,7 @@ def gc(
     store = open_store(ctx)
     plan = plan_gc(
         store,
-        introduced(store, remote_for(store, remote, remember=False)),
+        introduced(store, remote_for(store, remote, remember=False), to_read=True),
         selection=Selection(runs, experiments, filter_string),
         older_than_s=parse_age(older_than),
         keep_metrics=keep_metrics,

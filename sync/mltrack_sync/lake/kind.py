@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mltrack.disk.filesystem import LOCAL, FileSystem
 from mltrack.errors import UsageError
 from mltrack.extras import need
+from mltrack_sync.errors import RemoteUnavailableError
 from mltrack_sync.lake.places import LakePlace, is_lake_url
 from mltrack_sync.limits import Limits
 
@@ -106,7 +107,19 @@ class LakeKind:
             RemoteError: it can't be reached, or something else is at its place.
             MissingPackageError: the extra ``lake`` is not installed.
         """
-        self._tables(remote).check(create=False)
+        tables = self._tables(remote)
+        if not tables.check(create=False):
+            tables.check_parent()
+
+    def check_source(self, remote: Remote) -> None:
+        """Find out whether there is a lake.
+
+        Raises:
+            RemoteError: there is none, or it can't be reached.
+        """
+        if not self._tables(remote).check(create=False):
+            hint = "connect the disk, or check the address; a sync makes the lake"
+            raise RemoteUnavailableError(f"no lake at {remote.url}", hint=hint, in_doubt=False)
 
     def _tables(self, remote: Remote) -> LakeTables:
         need("deltalake", "a lake")

@@ -91,13 +91,8 @@ class LakeTables:
         if marker is not None:
             self._check_marker(marker)
             return True
-        if create and self.place.folder is not None and not self.place.folder.parent.is_dir():
-            raise RemoteUnavailableError(
-                f"no folder {self.place.folder.parent}",
-                hint="connect the disk, or make the folder that the lake is to be in",
-                in_doubt=False,
-                not_sent=True,
-            )
+        if create:
+            self.check_parent()
         found = [name for name in self.files.names() if name in TABLES or name == "_delta_log"]
         if found:
             raise ForeignLakeError(
@@ -107,6 +102,20 @@ class LakeTables:
         if create:
             self.files.put_stream(MARKER, [json.dumps({"mltrack_lake": LAYOUT}).encode() + b"\n"])
         return False
+
+    def check_parent(self) -> None:
+        """Find out whether the folder that the lake is to be in exists, where it is one of this machine.
+
+        Raises:
+            RemoteUnavailableError: it does not.
+        """
+        if self.place.folder is not None and not self.place.folder.parent.is_dir():
+            raise RemoteUnavailableError(
+                f"no folder {self.place.folder.parent}",
+                hint="connect the disk, or make the folder that the lake is to be in",
+                in_doubt=False,
+                not_sent=True,
+            )
 
     def _check_marker(self, data: bytes) -> None:
         try:

@@ -107,7 +107,8 @@ class Remotes:
                 return remote
         known = ", ".join(remote.name for remote in self.all()) or "none"
         if re.search(r"[:/?#@]", name):  # a URL may hold a password
-            raise NotFoundError("no remote has such a name", hint=f"known: {known}")
+            ways = "a server's URL begins with http:// or https://, the path of a folder with / or ./"
+            raise NotFoundError("no remote has such a name", hint=f"known: {known}; {ways}")
         near = get_close_matches(name, [remote.name for remote in self.all()], n=1)
         meant = f"did you mean {near[0]}? Known: {known}. " if near else f"known: {known}. " if self.all() else ""
         raise NotFoundError(f"no remote {name!r}", hint=f"{meant}Add one: mltrack remote add {name or 'NAME'} URL")
@@ -378,5 +379,6 @@ def _kept_form(url: str) -> str:
 
 def _taken(remote: Remote) -> UsageError:
     return UsageError(
-        f"remote {remote.name!r} is {remote.url} already", hint=f"remove it first: mltrack remote rm {remote.name}"
+        f"remote {remote.name!r} is {remote.url} already",
+        hint=f"give the new one another name, or change this one: mltrack remote set-url {remote.name} URL",
     )

@@ -300,6 +300,18 @@ class PullKind(Protocol):
 
 
 @runtime_checkable
+class SourceKind(Protocol):
+    """A kind for which an address that can be written to may have nothing to read yet, such as an empty folder."""
+
+    def check_source(self, remote: Remote) -> None:
+        """Find out whether there is something to read.
+
+        Raises:
+            RemoteError: there is nothing, or it can't be reached.
+        """
+
+
+@runtime_checkable
 class PlaceKind(Protocol):
     """A kind that keeps artifacts at addresses of its own, which nobody else can use."""
 
@@ -334,7 +346,7 @@ def kind_of(url: str) -> Kind:
 
 def is_remote_url(text: str) -> bool:
     """Whether a text is the URL of a remote of any kind."""
-    return (":" in text or "/" in text) and any(kind.claims(text) for kind in _all())
+    return (":" in text or "/" in text or text in (".", "..")) and any(kind.claims(text) for kind in _all())
 
 
 def is_place_of_a_kind(uri: str) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mltrack.errors import UsageError
 from mltrack.text.redaction import remember_url
 from mltrack_sync.remotes.config import Remotes, without_token
-from mltrack_sync.remotes.kind import HttpKind, find_kind, is_remote_url, kind_of
+from mltrack_sync.remotes.kind import HttpKind, SourceKind, find_kind, is_remote_url, kind_of
 from mltrack_sync.remotes.receivers import receivers
 
 if TYPE_CHECKING:
@@ -55,15 +55,23 @@ def _is_server(url: str) -> bool:
     return is_remote_url(url) and isinstance(kind_of(url), HttpKind)
 
 
-def introduced(store: Store, remote: Remote) -> Remote:
+def introduced(store: Store, remote: Remote, *, to_read: bool = False) -> Remote:
     """The remote, added to the store's if it is new. It must answer first: a mistyped URL must not become the only one.
+
+    ``to_read``: it is not written to, so something must be there already.
 
     Raises:
         RemoteError: it does not answer, is not an MLflow server, or does not let us in.
+        UsageError: it is the store itself, or a file.
     """
     remotes = Remotes(store)
     if remote not in remotes.all() and remote not in receivers(store):
         remote.require_trust()
-        find_kind(remote.kind).check_connection(remote)
+        if os.path.realpath(remote.url) == os.path.realpath(store.path):
+            raise UsageError(f"{store.path} is this very store", hint="give the path of another one")
+        kind = find_kind(remote.kind)
+        kind.check_connection(remote)
+        if to_read and isinstance(kind, SourceKind):
+            kind.check_source(remote)
         remotes.add(remote.name, remote.url)
     return remote

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
+    "check_folder",
     "disk_errors",
     "explain_disk_error",
     "folder_of_url",
@@ -68,6 +69,28 @@ def store_folder(path: str) -> Path:
     if folder.name == STORE_FOLDER or os.path.isfile(folder / "store.json") or not folder.is_dir():
         return folder
     return folder / STORE_FOLDER
+
+
+def check_folder(path: str) -> None:
+    """Check that there is a store at a path, or that one can be created there.
+
+    Raises:
+        RemoteUnavailableError: neither.
+        UsageError: it is a file.
+        StoreError: it can't be used as it is.
+    """
+    folder = store_folder(path)
+    if (
+        os.path.lexists(folder / "store.json")
+        or not folder.parent.is_dir()
+        or (not folder.is_dir() and os.path.lexists(folder))
+    ):
+        open_folder(path, create=False, known=False)
+        return
+    place = folder if folder.is_dir() else folder.parent
+    if not os.access(place, os.W_OK | os.X_OK):
+        reason = errno.EROFS if os.statvfs(place).f_flag & os.ST_RDONLY else errno.EACCES
+        raise explain_disk_error(path, OSError(reason, os.strerror(reason), str(place)))
 
 
 def open_folder(path: str, *, create: bool, known: bool) -> Store:

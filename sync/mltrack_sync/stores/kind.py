@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ from mltrack.disk.filesystem import LOCAL, FileSystem
 from mltrack.disk.layout import STORE_FOLDER
 from mltrack.errors import UsageError
 from mltrack_sync.limits import Limits
-from mltrack_sync.stores.folders import folder_of_url, is_folder_url, store_folder
+from mltrack_sync.stores.folders import check_folder, folder_of_url, is_folder_url, open_folder, store_folder
 from mltrack_sync.stores.ssh import SshAddress, is_ssh_url
 
 if TYPE_CHECKING:
@@ -103,16 +102,23 @@ class StoreKind:
         """Find out whether the store exists, or can be created.
 
         Raises:
-            RemoteUnavailableError: the folder that it is to be in does not exist.
+            RemoteUnavailableError: the folder that it is to be in does not exist, or can't be written.
+            UsageError: it is a file.
             StoreError: it can't be used as it is.
         """
         if is_ssh_url(remote.url):
             SshAddress.parse(remote.url)
             return  # the first thing that is done with it says what is wrong
-        from mltrack_sync.stores.folders import open_folder
+        check_folder(remote.url)
 
-        folder = store_folder(remote.url)
-        if os.path.lexists(folder / "store.json") or not folder.parent.is_dir():
+    def check_source(self, remote: Remote) -> None:
+        """Find out whether there is a store; of one behind ssh, the first thing that is done with it says so.
+
+        Raises:
+            RemoteUnavailableError: there is none.
+            StoreError: it can't be used as it is.
+        """
+        if not is_ssh_url(remote.url):
             open_folder(remote.url, create=False, known=False)
 
     def push(self, work: PushWork) -> PushReport:

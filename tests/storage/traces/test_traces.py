@@ -188,7 +188,7 @@ def test_usage_that_cannot_be_summed_is_reported_and_other_spans_are_kept(traces
     for tokens in (1, 2):
         traces.add_spans("0", [spans("tr-1", head(f"s-{tokens}", usage={"input_tokens": tokens}))], [[{}]])
     bad = spans("tr-1", head("s-many", usage={"input_tokens": "many"}), at=[0, 1])
-    with pytest.raises(UsageError, match="a line of a trace that 'heads' is"):
+    with pytest.raises(UsageError, match="a line of a trace can't be stored: 'heads' is"):
         traces.add_spans("0", [bad], [[{}]])
     written_elsewhere(layout, bad)
     trace = traces.get("tr-1")

@@ -105,6 +105,26 @@ def test_a_url_that_does_not_answer_is_not_remembered(store: Store, remote: Remo
     assert run(store, "sync").exit_code == 0  # there is but one
 
 
+@pytest.mark.parametrize(
+    ("command", "place"),
+    [
+        ("sync", "file"),
+        ("sync", "store"),
+        ("sync", "no/folder"),
+        ("sync", "delta:no/lake"),
+        ("pull", "nothing"),
+        ("pull", "delta:nothing"),
+        ("verify", "nothing"),
+    ],
+)
+def test_a_path_where_nothing_can_be_is_not_remembered(store: Store, tmp_path: Path, command: str, place: str) -> None:
+    (tmp_path / "file").touch()
+    kind, colon, path = place.rpartition(":")
+    with pytest.raises((UsageError, RemoteUnavailableError)):
+        run(store, command, str(store.path) if place == "store" else f"{kind}{colon}{tmp_path / path}")
+    assert Remotes(store).all() == []
+
+
 @pytest.mark.parametrize("command", [["verify"], ["gc", "--synced", "--yes"]])
 def test_a_url_that_answers_is_remembered_by_any_command(
     store: Store, server: MlflowServer, command: list[str]

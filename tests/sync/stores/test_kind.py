@@ -341,7 +341,9 @@ def test_a_store_is_not_copied_onto_itself(here: Store, tmp_path: Path) -> None:
     for path in (here.path, tmp_path / "link"):
         with pytest.raises(UsageError, match="this very store"):
             run(here, "sync", str(path))
-        Remotes(here).remove(Remotes(here).all()[0].name)
+    Remotes(here).add("itself", str(here.path))
+    with pytest.raises(UsageError, match="this very store"):
+        run(here, "sync", "itself")
 
 
 def test_a_path_without_a_store_is_named(here: Store, tmp_path: Path) -> None:
