@@ -32,6 +32,7 @@ class Workspace:
         self._log = SharedLog(layout.workspace / "experiments.jsonl", EXPERIMENTS, clock=clock, fs=fs)
         self._reading = threading.Lock()
         self._known: dict[str, Experiment] = {}
+        self._removed: dict[str, frozenset[str]] = {}
         self._restart()
 
     @property
@@ -42,10 +43,27 @@ class Workspace:
     def experiments(self) -> dict[str, Experiment]:
         """All experiments by id, deleted ones too; the default one always exists."""
         with self._reading:
-            self._log.follow(lambda line: _apply(self._known, line), self._restart)
+            self._follow()
             return dict(self._known)
 
+    def removed_tags(self) -> dict[str, frozenset[str]]:
+        """By experiment, the tags that were removed from it and not set again."""
+        with self._reading:
+            self._follow()
+            return {key: tags for key, tags in self._removed.items() if tags}
+
+    def _follow(self) -> None:
+        self._log.follow(self._take, self._restart)
+
+    def _take(self, line: dict[str, Any]) -> None:
+        _apply(self._known, line)
+        if line.get("type") == "tag":
+            key, tag = str(line["experiment_id"]), frozenset((str(line["key"]),))
+            held = self._removed.get(key, frozenset())
+            self._removed[key] = held | tag if line["value"] is None else held - tag
+
     def _restart(self) -> None:
+        self._removed = {}
         default = Experiment(DEFAULT_EXPERIMENT_ID, DEFAULT_EXPERIMENT_NAME)
         self._known = {default.experiment_id: default}
 

@@ -153,6 +153,12 @@ class MlflowClient(ApiClient):
         fields = {"experiment_id": experiment_id, "key": key, "value": value}
         self._transport.post("experiments/set-experiment-tag", fields, repeatable=True)
 
+    def delete_experiment_tag(self, experiment_id: str, key: str) -> None:
+        """Remove a tag; a missing one is not an error."""
+        with ignoring_missing():
+            fields = {"experiment_id": experiment_id, "key": key}
+            self._transport.post("experiments/delete-experiment-tag", fields, repeatable=True)
+
     # --- runs ---
 
     def create_run(

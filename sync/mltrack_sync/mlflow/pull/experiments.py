@@ -151,10 +151,12 @@ class Experiments:
         if local is None:
             local = self._make(remote, tags)
             self._session.count(experiments=1)
-        taken = {key: tags[key] for key in tags.keys() - local.tags.keys()}
+        known = ledger.state.experiments.get(local.experiment_id)
+        removed = workspace.removed_tags().get(local.experiment_id, frozenset())
+        waiting = removed if known is None else removed & known.tags.keys()  # the next push removes them there
+        taken = {key: tags[key] for key in tags.keys() - local.tags.keys() - waiting}
         for key, value in taken.items():
             local = workspace.set_tag(local.experiment_id, key, value)
-        known = ledger.state.experiments.get(local.experiment_id)
         if known is None or known.remote != remote.experiment_id:
             name, stage = (remote.name if local.name == remote.name else ""), local.lifecycle_stage
             entry = ExperimentEntry(remote.experiment_id, dict(remote.tags), remote.created, name, stage)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from mltrack.entities import ACTIVE, DEFAULT_EXPERIMENT_ID
 from mltrack.environment import EXPERIMENT_TAG, ORIGIN_EXPERIMENT_TAG
-from mltrack_sync.errors import RemoteAuthError, RemoteRefusedError
+from mltrack_sync.errors import NotMlflowError, RemoteAuthError, RemoteRefusedError
 from mltrack_sync.ledger.experiments import EXPERIMENT_TAG_KIND, ExperimentEntry
 from mltrack_sync.mlflow.plan.batches import Refusal
 from mltrack_sync.mlflow.plan.origin import ORIGIN_TAGS
+from mltrack_sync.mlflow.plan.pending_experiments import removed_tags
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,22 +79,26 @@ class ExperimentIdentities:
         elif known is None and experiment_id != DEFAULT_EXPERIMENT_ID and EXPERIMENT_TAG not in remote.tags:
             tags = {**tags, EXPERIMENT_TAG: experiment_id}
         changed = {key: value for key, value in tags.items() if remote.tags.get(key) != value}
-        sent = self._set_tags(experiment_id, remote.remote, changed)
+        removed = self._session.store.workspace.removed_tags().get(experiment_id, frozenset())
+        changes = changed | dict.fromkeys(removed_tags(removed, remote.tags))
+        sent = self._change_tags(experiment_id, remote.remote, changes)
         if known is None or sent:
-            self._session.ledger.experiment(experiment_id, remote._replace(tags={**remote.tags, **sent}))
+            now = {**remote.tags, **sent}
+            kept = {key: value for key, value in now.items() if value is not None}
+            self._session.ledger.experiment(experiment_id, remote._replace(tags=kept))
         return remote.remote
 
-    def _set_tags(self, experiment_id: str, remote: str, tags: dict[str, str]) -> dict[str, str]:
-        """Set them; those that the remote refuses are rejected one by one. Returns those that were set."""
-        session, sent = self._session, dict[str, str]()
+    def _change_tags(self, experiment_id: str, remote: str, tags: dict[str, str | None]) -> dict[str, str | None]:
+        """Set or remove them (None); those that the remote refuses are rejected one by one. Returns what was done."""
+        session, sent = self._session, dict[str, str | None]()
         for key, value in tags.items():
             item = Refusal(EXPERIMENT_TAG_KIND, f"{experiment_id}/{key}", "")
-            reason = session.limits().refuse_experiment_tag(key, value)
+            reason = None if value is None else session.limits().refuse_experiment_tag(key, value)
             if reason is None and not session.is_to_be_tried(item):
                 continue
             try:
                 if reason is None:
-                    session.client.set_experiment_tag(remote, key, value)
+                    self._change_tag(remote, key, value)
             except RemoteRefusedError as error:
                 reason = error.words
             if reason is None:
@@ -102,6 +107,19 @@ class ExperimentIdentities:
             else:
                 session.reject(item._replace(reason=reason))
         return sent
+
+    def _change_tag(self, remote: str, key: str, value: str | None) -> None:
+        client = self._session.client
+        if value is not None:
+            client.set_experiment_tag(remote, key, value)
+            return
+        try:
+            client.delete_experiment_tag(remote, key)
+        except NotMlflowError as error:
+            if not error.unknown_call:
+                raise
+            words = "tags of experiments can't be removed there"
+            raise RemoteRefusedError(words, status=404, code="ENDPOINT_NOT_FOUND", words=words) from error
 
     def _known(self, experiment_id: str) -> ExperimentEntry | None:
         """The ledger's entry, if it is still valid: that is checked once in a sync cycle."""

@@ -1,4 +1,4 @@
-"""Experiments without runs, compared with those on the remote; those of runs are found with the runs."""
+"""Experiments without runs, and the tags of all, compared with those on the remote; with a run its experiment is."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.ledger.experiments import EXPERIMENT_TAG_KIND
 from mltrack_sync.mlflow.plan.kinds import EXPERIMENT
 from mltrack_sync.mlflow.plan.origin import ORIGIN_TAGS
+from mltrack_sync.mlflow.plan.pending_experiments import removed_tags
 from mltrack_sync.mlflow.verify.findings import NOTHING, Findings
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class ExperimentsVerify:
     def __init__(self, store: Store, client: MlflowClient, ids: RemoteIds, waiting: Collection[str]) -> None:
         """``waiting`` are the ids of those that wait to be pushed."""
         self._experiments = store.workspace.experiments()
+        self._removed = store.workspace.removed_tags()
         self._client = client
         self._ids = ids
         self._waiting = waiting
@@ -43,7 +45,8 @@ class ExperimentsVerify:
         if found is None or found.deleted:
             findings.differs("experiment", "present", NOTHING if found is None else "deleted")
             return findings
-        keys = local.tags.keys() - ORIGIN_TAGS
+        removed = removed_tags(self._removed.get(experiment_id, ()), found.tags)
+        keys = (local.tags.keys() - ORIGIN_TAGS) | set(removed)
         findings.texts("tag", local.tags, found.tags, keys, kind=EXPERIMENT_TAG_KIND, prefix=f"{experiment_id}/")
         return findings
 

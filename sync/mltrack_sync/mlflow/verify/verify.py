@@ -15,6 +15,7 @@ from mltrack_sync.ledger.view import LedgerView
 from mltrack_sync.mlflow.api.capabilities import Features
 from mltrack_sync.mlflow.plan.kinds import ARTIFACT, RUNS
 from mltrack_sync.mlflow.plan.pending import Pending, Scope, find_pending
+from mltrack_sync.mlflow.plan.pending_experiments import find_sent_experiments
 from mltrack_sync.mlflow.verify.comparison import Comparison
 from mltrack_sync.mlflow.verify.findings import repairable_unit
 from mltrack_sync.mlflow.verify.histories import Histories
@@ -50,8 +51,12 @@ def compare(
         StoreError, OSError: the store can't be read.
     """
     scope = Scope(store, options.selection, options.selection.heads(store))
-    compared = Pending(tuple(scope.heads)) if options.runs_only else find_pending(scope, LedgerState())
-    pending = Pending() if options.runs_only else find_pending(scope, state)
+    if options.runs_only:
+        compared, pending = Pending(tuple(scope.heads)), Pending()
+    else:
+        compared, pending = find_pending(scope, LedgerState()), find_pending(scope, state)
+        sent = find_sent_experiments(store, state, options.selection)
+        compared = replace(compared, experiments=tuple(dict.fromkeys((*compared.experiments, *sent))))
     report = VerifyReport(remote.name, remote.url, quick=options.quick)
     if not (compared or pending.tables.deleted):
         return report

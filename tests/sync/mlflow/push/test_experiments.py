@@ -32,6 +32,30 @@ def test_an_experiment_without_runs_arrives_with_its_tags_and_so_do_later_ones(
     assert verify(store, remote).differences == ()
 
 
+def test_a_tag_that_is_removed_is_removed_on_the_server_and_does_not_come_back(
+    store: Store, server: MlflowServer, remote: Remote, experiment: str
+) -> None:
+    mltrack.set_experiment_tag("team", "a")
+    mltrack.set_experiment_tag("stays", "b")
+    mltrack.start_run().end()
+    push(store, remote)
+    there = server.get("experiments/get-by-name", experiment_name=experiment)["experiment"]
+    server.post("experiments/set-experiment-tag", experiment_id=there["experiment_id"], key="theirs", value="c")
+    mltrack.delete_experiment_tag("team")
+    pull(store, remote)
+    assert "team" not in next(each.tags for each in store.experiments() if each.name == experiment)
+    assert [each.thing for each in verify(store, remote).differences] == ["tag 'team'"]
+    assert push(store, remote).complete
+    there = server.get("experiments/get-by-name", experiment_name=experiment)["experiment"]
+    assert {"stays", "theirs"} <= {tag["key"] for tag in there["tags"]}
+    assert "team" not in {tag["key"] for tag in there["tags"]}
+    assert (push(store, remote).requests, status_of(store, remote).pending_experiments) == (0, 0)
+    assert verify(store, remote).differences == ()
+    server.post("experiments/set-experiment-tag", experiment_id=there["experiment_id"], key="team", value="d")
+    pull(store, remote)
+    assert next(each.tags for each in store.experiments() if each.name == experiment)["team"] == "d"
+
+
 def test_an_experiment_that_is_deleted_on_the_remote_is_rejected_until_it_is_restored(
     store: Store, server: MlflowServer, remote: Remote, experiment: str
 ) -> None:
