@@ -3,8 +3,8 @@
     python benchmarks/bench_traces.py [--traces 10000] [--spans 2000] [--pushed 1000] [--only log|search|long|push]
 
 Each figure is from a fresh process, the median of several. The goal is that searches over 10,000 traces take a fifth
-of SQLite's time; the first one of a process, which reads all traces, is shown beside it. A search for a text in spans
-is measured on our store only: MLflow's takes minutes.
+of SQLite's time, and that the first one of a process, which reads the saved index, takes no longer than SQLite's. A
+search for a text in spans is measured on our store only: MLflow's takes minutes.
 
 A trace is made by functions with ``@mlflow.trace``; what the traced function waits is the time its outermost call
 takes. Long traces are logged span by span, as MLflow does it while a program runs. For the push a server is started on
@@ -241,6 +241,7 @@ def searching(traces: int) -> None:
         for kind in ("mltrack", "sqlite"):
             in_fresh_process(__file__, "fill", uri_of(kind, folder), str(traces))
         ours, theirs = (uri_of(kind, folder) for kind in ("mltrack", "sqlite"))
+        searched(ours, "the latest", 1)  # reads all facts, and saves the index
         for query in QUERIES:
             mine = searched(ours, query, min(3, ROUNDS))
             others = [0.0] * len(mine)
@@ -252,7 +253,7 @@ def searching(traces: int) -> None:
                 figures = [f"{one * 1e3:,.2f} ms"]
                 if other:
                     figures += [f"{other * 1e3:,.2f} ms", f"{other / one:.1f}x"]
-                verdict = other / one >= SEARCH_MIN if goal and other else None
+                verdict = other / one >= (SEARCH_MIN if goal else 1) if other else None
                 row(f"{query}: {what}", *figures, verdict=verdict)
         compare([f"get_trace of {traces:,}: first", "get_trace: again"], "get", folder, str(traces // 2))
 

@@ -132,19 +132,18 @@ def _matching(
 ) -> list[Trace]:
     """The traces that match, the newest first."""
     from mltrack.cli.select import experiment_named
+    from mltrack.storage.traces.views import LATEST_FIRST
 
     ids = {experiment_named(store, name).experiment_id for name in experiments}
     run_id = None if run is None else store.resolve(run)
     wanted = wanted_tags(tags, "mltrack traces ls --tag KEY=VALUE")
-    found = [
+    return [
         trace
-        for trace in store.traces.all()
-        if (not ids or trace.experiment_id in ids)
-        and (run_id is None or run_id in trace.run_ids)
+        for trace in store.traces.in_order(frozenset(ids) or None, LATEST_FIRST)
+        if (run_id is None or run_id in trace.run_ids)
         and (state is None or trace.state == state)
-        and wanted.items() <= trace.tags.items()
+        and (not wanted or wanted.items() <= trace.tags.items())
     ]
-    return sorted(found, key=lambda trace: (-trace.request_time, trace.trace_id))
 
 
 def _trace(store: Store, text: str) -> Trace:

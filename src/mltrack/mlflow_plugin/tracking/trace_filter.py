@@ -23,14 +23,15 @@ from mltrack.catalog.comparators import EQUALITY, NULLS, ORDERED, comparator_tes
 from mltrack.catalog.filter_tokens import time_in_ms
 from mltrack.errors import UsageError
 from mltrack.mlflow_plugin.tracking.trace_entities import value_number
-from mltrack.storage.traces.views import SortKey, TraceField, in_order
+from mltrack.storage.traces.views import LATEST_FIRST, TraceField, in_order
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Sequence
 
     from mltrack.storage.traces.traces import Assessment, SpanHead, SpanReader, Trace, Traces
+    from mltrack.storage.traces.views import SortKey
 
-__all__ = ["LATEST_FIRST", "TraceFilter", "attribute_reader"]
+__all__ = ["TraceFilter", "attribute_reader"]
 
 FEW_TRACES = 2000
 """At most so many traces with a value are sorted for a search."""
@@ -94,7 +95,7 @@ class TraceFilter:
     def _few(self, store: Traces, scope: frozenset[str] | None) -> list[Trace] | None:
         """All traces that have the rarest of the values asked for, in any order; None if they are not few."""
         having = [store.having(field, value) for field, value in self._values]
-        fewest = min(having, key=len, default=None)
+        fewest = min((found for found in having if found is not None), key=len, default=None)
         if fewest is None or len(fewest) > FEW_TRACES:
             return None
         return [trace for trace in fewest if scope is None or trace.experiment_id in scope]
@@ -137,10 +138,10 @@ class TraceFilter:
         else:
             raise UsageError(f"Invalid search expression type '{kind}'")
 
-    def _needs(self, clause: _Clause, values: Callable[[Trace], Iterable[Hashable]]) -> None:
+    def _needs(self, clause: _Clause, values: Callable[[Trace], Iterable[Hashable]], *, as_text: bool = True) -> None:
         """If the clause asks for one value: the traces to test are among those that have it."""
         if clause.comparator == "=":
-            self._values.append((TraceField((clause.kind, clause.key), values), clause.value))
+            self._values.append((TraceField((clause.kind, clause.key), values, as_text), clause.value))
 
     def _add_attribute(self, clause: _Clause) -> None:
         _, key, comparator, value = clause
@@ -152,7 +153,7 @@ class TraceFilter:
             elif key == "timestamp_ms" and comparator in ("<", "<="):
                 self._latest_ms = min(self._latest_ms, value)
         read, matches = attribute_reader(key), comparator_test(comparator, value)
-        self._needs(clause._replace(value=value), lambda trace: (read(trace),))
+        self._needs(clause._replace(value=value), lambda trace: (read(trace),), as_text=False)
         self._tests.append(lambda trace: matches(read(trace)))
 
     def _add_prompt(self, clause: _Clause) -> None:
@@ -241,13 +242,6 @@ def attribute_reader(key: str) -> Callable[[Trace], Any]:
     if found is None:
         raise UsageError(f"Invalid attribute key '{key}'")
     return found
-
-
-LATEST_FIRST = (
-    SortKey((SearchTraceUtils._ATTRIBUTE_IDENTIFIER, "timestamp_ms"), False, attribute_reader("timestamp_ms")),
-    SortKey((SearchTraceUtils._ATTRIBUTE_IDENTIFIER, "request_id"), True, attribute_reader("request_id")),
-)
-"""The order of traces unless another is asked for, and the end of each."""
 
 
 def _earlier(trace: Trace) -> float:

@@ -23,9 +23,9 @@ from mltrack.mlflow_plugin.errors import raises_mlflow
 from mltrack.mlflow_plugin.tracking.base import BaseStore
 from mltrack.mlflow_plugin.tracking.paging import check_max_results
 from mltrack.mlflow_plugin.tracking.trace_entities import TracePlaces, to_info
-from mltrack.mlflow_plugin.tracking.trace_filter import LATEST_FIRST, TraceFilter, attribute_reader
+from mltrack.mlflow_plugin.tracking.trace_filter import TraceFilter, attribute_reader
 from mltrack.storage.traces.traces import Trace
-from mltrack.storage.traces.views import SortKey
+from mltrack.storage.traces.views import LATEST_FIRST, SortKey
 
 __all__ = ["TraceSearch"]
 

@@ -1,26 +1,30 @@
 """The index of traces: every trace of a store, folded from facts, kept in memory and updated by reading files' tails.
 
-A refresh reads only what was appended to facts files. Facts of one trace may come from several writers; if one is older
-than those already folded, that trace is folded again.
+A refresh reads only what was appended to facts files, the first of a process what was appended since the index was
+last saved. Facts of one trace may come from several writers; if one is older than those already folded, that trace is
+folded again.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import threading
+from bisect import insort
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mltrack.disk.codec import BadLine, decode_line
-from mltrack.disk.filesystem import reading
+from mltrack.disk.filesystem import LOCAL, FileSystem, reading
 from mltrack.disk.jsonlog import read_log
 from mltrack.disk.line_types import FACTS
 from mltrack.errors import CorruptionError
+from mltrack.storage.traces.index_file import FileRead, IndexFile, KeptTrace, load_index, save_index
 from mltrack.storage.traces.state import TraceFact, fold_trace
 from mltrack.storage.traces.trace import Trace
-from mltrack.storage.traces.views import SortKey, TraceField, TraceViews
+from mltrack.storage.traces.views import LATEST_FIRST, SortKey, TraceField, TraceViews, place_in
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Mapping
@@ -33,6 +37,9 @@ __all__ = ["TraceChanges", "TraceIndex"]
 JSONL = ".jsonl"
 FOLLOWED_MAX = 500
 """After a refresh that changed more traces, views are made from all traces again, which costs less."""
+
+SAVED_MIN = 200
+"""The index is saved when the first refresh of a process had to read so many facts; later, as many as there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +78,9 @@ class _Entry:
 class TraceIndex:
     """All traces of a store, for any number of threads. The traces it returns never change."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, *, fs: FileSystem = LOCAL) -> None:
         self._layout = layout
+        self._fs = fs
         self._reset()
 
     def _reset(self) -> None:
@@ -81,6 +89,11 @@ class TraceIndex:
         self._entries: dict[str, _Entry] = {}
         self._touched: dict[str, _Entry] = {}  # with facts that were read and are not folded yet
         self._views = TraceViews()
+        self._begun = False
+        self._saved: IndexFile | None = None  # traces as an earlier refresh saved them
+        self._replaced: set[int] = set()  # its rows of traces that are entries now
+        self._asked: set[TraceField] = set()
+        self._unsaved = 0  # facts
         self.damage: list[CorruptionError] = []
 
     def after_fork(self) -> None:
@@ -95,9 +108,15 @@ class TraceIndex:
         """Those of the traces that exist, in the order of the ids, as of now."""
         with self._lock:
             self.refresh()
-            entries = [self._entries.get(trace_id) for trace_id in trace_ids]
-            folded = [entry.trace for entry in entries if entry is not None]
-            return [trace for trace in folded if trace is not None and trace.born]
+            found = [self._get(trace_id) for trace_id in trace_ids]
+            return [trace for trace in found if trace is not None and trace.born]
+
+    def _get(self, trace_id: str) -> Trace | None:
+        entry = self._entries.get(trace_id)
+        if entry is None and self._saved is not None:
+            row = self._saved.find(trace_id)
+            return None if row is None else self._saved.kept(row).trace
+        return None if entry is None else entry.trace
 
     def all(self) -> list[Trace]:
         """All traces, as of now, in any order."""
@@ -106,6 +125,14 @@ class TraceIndex:
             return self._all()
 
     def _all(self) -> list[Trace]:
+        saved = []
+        if self._saved is not None:
+            with _no_collection():
+                self._saved.fill_heads()
+            saved = self._saved.traces(self._replaced)
+        return saved + self._fresh()
+
+    def _fresh(self) -> list[Trace]:
         folded = [entry.trace for entry in self._entries.values()]
         return [trace for trace in folded if trace is not None and trace.born]
 
@@ -113,17 +140,41 @@ class TraceIndex:
         """The traces of these experiments (None: of all), as of now, sorted; no two of them are equal in ``keys``."""
         with self._lock:
             self.refresh()
+            saved = self._saved
+            if keys == LATEST_FIRST and saved is not None and len(self._entries) <= FOLLOWED_MAX:
+                return self._views.in_order(scope, keys, self._all, lambda: self._latest(saved, scope))
             return self._views.in_order(scope, keys, self._all)
 
-    def having(self, field: TraceField, value: Hashable) -> list[Trace]:
-        """The traces that have a value in that field, as of now, in any order."""
+    def _latest(self, saved: IndexFile, scope: frozenset[str] | None) -> list[Trace]:
+        """The traces, the latest first, as they were saved, with the others in their places."""
+        found = saved.traces(self._replaced, scope)
+        position = place_in(LATEST_FIRST)
+        for trace in self._fresh():
+            if scope is None or trace.experiment_id in scope:
+                insort(found, trace, key=position)
+        return found
+
+    def having(self, field: TraceField, value: Hashable) -> list[Trace] | None:
+        """The traces that have a value in that field, as of now, in any order; None if it would take long to know.
+
+        It never does again: a field that is asked for once more is worth a view.
+        """
         with self._lock:
             self.refresh()
-            return self._views.having(field, value, self._all)
+            if self._saved is None or field in self._asked:
+                return self._views.having(field, value, self._all)
+            self._asked.add(field)
+            if not field.as_text or not isinstance(value, str):
+                return None
+            possible = self._saved.holding(value, self._replaced) + self._fresh()
+            return [trace for trace in possible if value in field.values(trace)]
 
     def last_time(self, trace_id: str) -> int:
         """The time (ns) of the latest fact of a trace that was read so far; 0 if there is none."""
         entry = self._entries.get(trace_id)
+        if entry is None and self._saved is not None:
+            row = self._saved.find(trace_id)
+            return 0 if row is None else self._saved.kept(row).last[0]
         return entry.last[0] if entry is not None else 0
 
     def changes(self, after: Mapping[str, int]) -> TraceChanges:
@@ -138,7 +189,17 @@ class TraceIndex:
                 for trace_id, entry in self._entries.items()
                 if any(seq >= start[key] for key, seq in entry.files.items())
             ]
+            numbered = list(start.values())  # files that were saved come first, in their order
+            for kept in self._kept():
+                if any(seq >= numbered[file] for file, seq in kept.files.items()):
+                    ids.append(kept.trace_id)
             return TraceChanges(positions, tuple(ids))
+
+    def _kept(self) -> list[KeptTrace]:
+        """The traces that were saved and did not change since."""
+        if self._saved is None:
+            return []
+        return [self._saved.kept(row) for row in range(len(self._saved)) if row not in self._replaced]
 
     def refresh(self) -> None:
         """Read what is new. Where that fails at one file, the next call goes on with what was read of others.
@@ -147,6 +208,10 @@ class TraceIndex:
             OSError: a file exists and can't be read.
         """
         with self._lock:
+            saved_at = len(self._entries) + len(self._saved or ())
+            if not self._begun:
+                self._begun, saved_at = True, 0
+                self._load()
             for file, size in self._grown():
                 if size < file.offset:  # replaced from outside: what was read of it is no longer valid
                     self._reset_files()
@@ -161,11 +226,39 @@ class TraceIndex:
                 del self._touched[trace_id]
                 if followed:
                     self._views.replace(_visible(before), _visible(entry.trace))
+            if self._unsaved >= max(SAVED_MIN, saved_at):
+                self._save()
             return None
 
     def _reset_files(self) -> None:
         self._files, self._entries, self._touched, self.damage = {}, {}, {}, []
+        self._saved, self._replaced, self._unsaved = None, set(), 0
         self._views.clear()
+
+    def _load(self) -> None:
+        """Begin with the index as it was saved, if it was."""
+        paths = {(experiment, writer): path for path, experiment, writer in _facts_files(self._layout.traces)}
+        with _no_collection():
+            self._saved = load_index(self._layout.root, paths)
+        for read in self._saved.files if self._saved is not None else ():
+            path = Path(paths[read.experiment_id, read.writer])
+            file = _File(path, read.experiment_id, read.writer, read.offset, read.seq, read.closed)
+            self._files[file.key] = file
+
+    def _save(self) -> None:
+        self._unsaved = 0
+        if self.damage:
+            return  # whoever reads the index next is to find it, too
+        numbers = {key: number for number, key in enumerate(self._files)}
+        kept = self._kept()
+        for trace_id, entry in self._entries.items():
+            time_ns, writer, seq = entry.last
+            last = next(numbers[key] for key in entry.files if key.endswith(f"/{writer}"))
+            files = {numbers[key]: last_seq for key, last_seq in entry.files.items()}
+            kept.append(KeptTrace(trace_id, entry.trace, (time_ns, last, seq), files))
+        reads = [FileRead(f.experiment_id, f.writer, f.offset, f.seq, f.closed) for f in self._files.values()]
+        paths = {(file.experiment_id, file.writer): str(file.path) for file in self._files.values()}
+        save_index(self._layout.root, reads, kept, paths, self._fs)
 
     def _grown(self) -> list[tuple[_File, int]]:
         """Files whose size is not what was read of them."""
@@ -200,10 +293,22 @@ class TraceIndex:
             if trace_id is not None:
                 entry = self._entries.get(trace_id)
                 if entry is None:
-                    entry = self._entries[trace_id] = _Entry()
+                    entry = self._entries[trace_id] = self._entry_of(trace_id)
+                self._unsaved += 1
                 entry.pending.append(fact)
                 entry.files[file.key] = fact.seq
                 self._touched[trace_id] = entry
+
+    def _entry_of(self, trace_id: str) -> _Entry:
+        """The entry of a trace that has none: with what was saved of it."""
+        row = self._saved.find(trace_id) if self._saved is not None else None
+        if row is None or self._saved is None:
+            return _Entry()
+        self._replaced.add(row)
+        kept, keys = self._saved.kept(row), list(self._files)
+        time_ns, number, seq = kept.last
+        last = (time_ns, self._files[keys[number]].writer, seq)
+        return _Entry(kept.trace, last, files={keys[file]: last_seq for file, last_seq in kept.files.items()})
 
     def _fold(self, trace_id: str, entry: _Entry) -> None:
         if len(entry.pending) > 1:
@@ -238,6 +343,18 @@ class TraceIndex:
 
 def _as_fact(file: _File, line: Mapping[str, Any]) -> TraceFact:
     return TraceFact(line["time"], file.writer, line["seq"], file.experiment_id, line)
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Spare the collector many new objects, none of which is garbage."""
+    collected = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collected:
+            gc.enable()
 
 
 def _visible(trace: Trace | None) -> Trace | None:

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-__all__ = ["COST_KEYS", "TOKEN_KEYS", "Assessment", "SpanHead", "SpanPlace", "Trace"]
+__all__ = [
+    "COST_KEYS",
+    "LAZY_FIELDS",
+    "TOKEN_KEYS",
+    "Assessment",
+    "SpanHead",
+    "SpanPlace",
+    "Trace",
+    "TraceSource",
+    "lazy_trace",
+    "set_field",
+]
 
 IN_PROGRESS = "IN_PROGRESS"
 OPEN_STATES = (IN_PROGRESS, "STATE_UNSPECIFIED")
@@ -78,8 +89,32 @@ class Assessment:
     valid: bool = True
 
 
+class TraceSource(Protocol):
+    """Has the fields of traces that were not decoded yet."""
+
+    def fill(self, trace: Trace, row: int, name: str) -> None:
+        """Set the field ``name`` of the trace with that number, and others on the way."""
+
+
+class _Lazy:
+    """What a trace has that is decoded field by field: where from, and its number there."""
+
+    __slots__ = ("_source",)
+    _source: tuple[TraceSource, int]
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Called for a field that was not set yet."""
+            if name not in _FIELDS:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            source, row = self._source
+            source.fill(self, row, name)
+            return object.__getattribute__(self, name)
+
+
 @dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(_Lazy):
     """A trace folded from its facts, without the contents of its spans. Times are ms since the epoch.
 
     ``tokens``, ``cost`` and ``session`` are not in ``metadata``; ``full_metadata`` has them as MLflow shows them.
@@ -121,3 +156,24 @@ class Trace:
     def ordered_spans(self) -> list[SpanHead]:
         """Its spans, roots first, then by start."""
         return sorted(self.spans.values(), key=lambda span: (span.parent_id is not None, span.start))
+
+
+_FIELDS = frozenset(each.name for each in fields(Trace))
+LAZY_FIELDS = tuple(each.name for each in fields(Trace) if each.name != "spans")
+"""All but the spans, which are decoded by themselves."""
+
+
+def lazy_trace(source: tuple[TraceSource, int]) -> Trace:
+    """A trace of which each field is decoded when it is first asked for."""
+    made = object.__new__(Trace)
+    _set_source(made, source)
+    return made
+
+
+def set_field(name: str) -> Callable[[Trace, Any], None]:
+    """Sets that field of a trace which is being decoded."""
+    return _SETTERS[name]
+
+
+_SETTERS: dict[str, Callable[[Trace, Any], None]] = {name: Trace.__dict__[name].__set__ for name in _FIELDS}
+_set_source: Callable[[Trace, Any], None] = _Lazy.__dict__["_source"].__set__

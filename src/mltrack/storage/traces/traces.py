@@ -1,7 +1,8 @@
 """The traces of a store: each process appends what it logs to its own files, and any process reads all.
 
-A trace's facts (its info, tags, assessments, links, and the places of its spans) are folded into an index in memory;
-the contents of spans stay on disk and are read by their place. Neither reading nor writing waits for a lock.
+A trace's facts (its info, tags, assessments, links, and the places of its spans) are folded into an index in memory,
+which is saved next to the catalog; the contents of spans stay on disk and are read by their place. Neither reading nor
+writing waits for a lock.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from mltrack.disk.line_types import FACTS, SPANS
 from mltrack.errors import CorruptionError, NotFoundError, StoreError
 from mltrack.process.forks import Stage, after_fork_in_child
 from mltrack.storage.traces.index import TraceChanges, TraceIndex
+from mltrack.storage.traces.index_file import INDEX_FILE
 from mltrack.storage.traces.trace import Assessment, SpanHead, SpanPlace, Trace
 from mltrack.storage.traces.writer import TraceWriter
 
@@ -45,7 +47,7 @@ class Traces:
         self._layout = layout
         self._clock = clock
         self._fs = fs
-        self._index = TraceIndex(layout)
+        self._index = TraceIndex(layout, fs=fs)
         self._writers: dict[str, TraceWriter] = {}
         self._lock = threading.Lock()
         _ALIVE.add(self)
@@ -100,8 +102,8 @@ class Traces:
         with _readable():
             return self._index.in_order(scope, keys)
 
-    def having(self, field: TraceField, value: Hashable) -> list[Trace]:
-        """The traces that have a value in that field, in any order.
+    def having(self, field: TraceField, value: Hashable) -> list[Trace] | None:
+        """The traces that have a value in that field, in any order; None where it takes long to know, the first time.
 
         Raises:
             StoreError: the store can't be read.
@@ -171,6 +173,7 @@ class Traces:
         if writer is not None:
             writer.close()
         root = self._layout.root
+        self._fs.unlink(root / INDEX_FILE)
         for folder in (self._layout.trace_folder(experiment_id).path, root / "artifacts" / experiment_id):
             removed = root / f".{folder.parent.name}.{experiment_id}.{os.getpid()}{TEMPORARY}"
             try:

@@ -10,6 +10,7 @@ from bisect import bisect_left, insort
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from functools import cmp_to_key
+from operator import attrgetter
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from mltrack.storage.traces.trace import Trace
 
-__all__ = ["SortKey", "TraceField", "TraceViews", "in_order"]
+__all__ = ["LATEST_FIRST", "SortKey", "TraceField", "TraceViews", "in_order", "place_in"]
 
 VIEWS_MAX = 8
 """The number of sorted lists, and of fields, that are kept: those used last."""
@@ -37,31 +38,35 @@ class SortKey:
 
 @dataclass(frozen=True, slots=True)
 class TraceField:
-    """The values that a trace has in one respect, such as that of a tag."""
+    """The values that a trace has in one respect, such as that of a tag.
+
+    ``as_text``: its texts stand in a trace's tags, metadata or links as they are.
+    """
 
     name: Hashable
     values: Callable[[Trace], Iterable[Hashable]] = field(compare=False)
+    as_text: bool = field(default=False, compare=False)
+
+
+LATEST_FIRST = (
+    SortKey(("attribute", "timestamp_ms"), False, attrgetter("request_time")),
+    SortKey(("attribute", "request_id"), True, attrgetter("trace_id")),
+)
+"""The order of traces unless another is asked for, and the end of each."""
 
 
 def in_order(traces: Iterable[Trace], keys: tuple[SortKey, ...]) -> list[Trace]:
     """Traces sorted by all keys, the first counts most."""
     found = list(traces)
     for key in reversed(keys):
-        having: list[tuple[Any, Trace]] = []
+        values = [key.value(trace) for trace in found]
         without: list[Trace] = []
-        for trace in found:
-            value = key.value(trace)
-            if value is None:
-                without.append(trace)
-            else:
-                having.append((value, trace))
-        having.sort(key=_first, reverse=not key.ascending)
-        found = [trace for _, trace in having] + without
+        if None in values:
+            without = [trace for trace, value in zip(found, values, strict=True) if value is None]
+            found = [trace for trace, value in zip(found, values, strict=True) if value is not None]
+        found.sort(key=key.value, reverse=not key.ascending)
+        found += without
     return found
-
-
-def _first(pair: tuple[Any, Trace]) -> Any:
-    return pair[0]
 
 
 class TraceViews:
@@ -77,10 +82,16 @@ class TraceViews:
         self._having.clear()
 
     def in_order(
-        self, scope: frozenset[str] | None, keys: tuple[SortKey, ...], every: Callable[[], Iterable[Trace]]
+        self,
+        scope: frozenset[str] | None,
+        keys: tuple[SortKey, ...],
+        every: Callable[[], Iterable[Trace]],
+        sorted_already: Callable[[], list[Trace]] | None = None,
     ) -> list[Trace]:
         """The traces of these experiments (None: of all), sorted; ``keys`` end with one that no two traces share."""
         found = self._sorted.get((scope, keys))
+        if found is None and sorted_already is not None:
+            found = self._sorted[scope, keys] = sorted_already()
         if found is None:
             within = (trace for trace in every() if scope is None or trace.experiment_id in scope)
             found = self._sorted[scope, keys] = in_order(within, keys)
@@ -100,7 +111,7 @@ class TraceViews:
     def replace(self, old: Trace | None, new: Trace | None) -> None:
         """A trace changed, or is new, or is gone."""
         for (scope, keys), traces in self._sorted.items():
-            position = cmp_to_key(_comparison(keys))
+            position = place_in(keys)
             if old is not None and (scope is None or old.experiment_id in scope):
                 del traces[bisect_left(traces, position(old), key=position)]
             if new is not None and (scope is None or new.experiment_id in scope):
@@ -122,6 +133,11 @@ def _keep(views: OrderedDict[_Key, Any], used: _Key) -> None:
 def _enter(by_value: dict[Hashable, dict[str, Trace]], asked: TraceField, trace: Trace) -> None:
     for value in asked.values(trace):
         by_value.setdefault(value, {})[trace.trace_id] = trace
+
+
+def place_in(keys: tuple[SortKey, ...]) -> Callable[[Trace], Any]:
+    """The key of ``bisect`` for a list of traces that is sorted by these keys."""
+    return cmp_to_key(_comparison(keys))
 
 
 def _comparison(keys: tuple[SortKey, ...]) -> Callable[[Trace, Trace], int]:

@@ -1,0 +1,204 @@
+"""The index of traces is saved next to the catalog: a new process begins with it, if it fits the facts files."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mltrack.disk.layout import Layout
+from mltrack.errors import CorruptionError
+from mltrack.storage.traces.index import SAVED_MIN
+from mltrack.storage.traces.index_file import INDEX_FILE
+from mltrack.storage.traces.traces import Trace, Traces
+from mltrack.storage.traces.views import LATEST_FIRST, TraceField
+from mltrack.store import Store
+
+START = 1_700_000_000_000
+MANY = SAVED_MIN // 2 + 10
+KIND = TraceField("kind", lambda trace: (trace.tags["kind"],), as_text=True)
+STATE = TraceField("state", lambda trace: (trace.state,))
+
+
+def made(layout: Layout) -> Traces:
+    ticks = itertools.count(1_000, 10)
+    return Traces(layout, clock=lambda: next(ticks))
+
+
+def head(span_id: str, parent: str | None, **fields: Any) -> dict[str, Any]:
+    return {"id": span_id, "parent": parent, "name": span_id, "status": "OK", "start": 5, "end": 9, **fields}
+
+
+def fill(traces: Traces) -> None:
+    """Traces of every kind: with spans and figures, assessed, linked, with prompts, deleted, not born yet."""
+    for number in range(MANY):
+        trace_id, experiment = f"tr-{number:03}", "0" if number % 3 else "7"
+        heads = [head("a", None, usage={"input_tokens": 2}, cost={"total_cost": 0.5}, model="größe"), head("b", "a")]
+        spans = {"type": "spans", "trace_id": trace_id, "start": START + number, "end": START + 99, "heads": heads}
+        traces.add_spans(experiment, [spans], [[{"name": "a"}, {"name": "b"}]])
+        given = {"tags": {"kind": f"kind-{number % 5}", "ä\n": "\ud800"}, "metadata": {"m": "1"}, "session": "s"}
+        info = {"type": "info", "trace_id": trace_id, "request_time": START + number % 7, "state": "ERROR", **given}
+        traces.add(experiment, info)
+    judged: dict[str, Any] = {
+        "assessment_id": "a-1",
+        "name": "good",
+        "kind": "feedback",
+        "value": "true",
+        "source_type": "HUMAN",
+    }
+    judged |= {"create_time": START, "update_time": START}
+    traces.add("7", {"type": "assessment", "trace_id": "tr-000", "assessment": judged})
+    traces.add("7", {"type": "run", "trace_id": "tr-000", "run_id": "r", "linked": True})
+    traces.add("7", {"type": "prompt", "trace_id": "tr-000", "prompt": "p/1"})
+    traces.add("0", {"type": "delete", "trace_id": "tr-001"})
+    traces.add("0", {"type": "run", "trace_id": "tr-unborn", "run_id": "r", "linked": True})
+
+
+def in_order(traces: Traces) -> list[Trace]:
+    return traces.in_order(None, LATEST_FIRST)
+
+
+@pytest.fixture
+def folded(layout: Layout) -> list[Trace]:
+    """All traces as their facts make them; the first reader has saved its index."""
+    writer = made(layout)
+    fill(writer)
+    writer.close()
+    found = in_order(made(layout))
+    assert (layout.root / INDEX_FILE).exists()
+    return found
+
+
+def hide_change(path: Path, old: bytes, new: bytes) -> None:
+    """Change a file so that only who reads all of it sees that."""
+    was = path.stat()
+    path.write_bytes(path.read_bytes().replace(old, new))
+    os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
+
+
+def test_saved_traces_are_as_their_facts_made_them(layout: Layout, folded: list[Trace]) -> None:
+    facts = sorted((layout.traces / "7" / "facts").iterdir())[0]
+    hide_change(facts, b'"kind":"kind-0"', b'"kind":"kind-9"')  # nobody reads it again
+    assert in_order(made(layout)) == folded
+    assert {trace.trace_id: trace for trace in made(layout).all()} == {trace.trace_id: trace for trace in folded}
+    one = made(layout).get("tr-000")
+    assert (one.tags["kind"], one.run_ids, one.prompts, len(one.spans)) == ("kind-0", ("r",), ("p/1",), 2)
+    assert made(layout).find("tr-001") is None
+    assert made(layout).find("tr-unborn") is None
+
+
+def test_saved_traces_have_the_positions_of_their_facts(layout: Layout, folded: list[Trace]) -> None:
+    def positions() -> list[Any]:
+        whole = made(layout).changes()
+        return [whole.positions, sorted(whole.trace_ids), made(layout).changes(whole.positions).trace_ids]
+
+    saved = positions()
+    (layout.root / INDEX_FILE).unlink()
+    assert saved == positions()
+    assert "tr-001" in saved[1]  # a deleted one, for syncs
+
+
+def test_saved_traces_are_searched_as_others(layout: Layout, folded: list[Trace]) -> None:
+    traces = made(layout)
+    scope = frozenset({"7"})
+    assert traces.in_order(scope, LATEST_FIRST) == [trace for trace in folded if trace.experiment_id == "7"]
+    wanted = {trace.trace_id for trace in folded if trace.tags["kind"] == "kind-3"}
+    for _ in range(2):  # the first time those with the text are looked at, then there is a view
+        assert {trace.trace_id for trace in traces.having(KIND, "kind-3") or ()} == wanted
+    assert traces.having(STATE, "ERROR") is None
+    assert len(traces.having(STATE, "ERROR") or ()) == len(folded)
+
+
+def test_what_was_logged_since_is_found(layout: Layout, folded: list[Trace]) -> None:
+    writer = made(layout)
+    assert writer.get("tr-002").tags["kind"] == "kind-2"
+    writer.add("0", {"type": "tag", "trace_id": "tr-002", "key": "kind", "value": "new"})
+    writer.add("0", {"type": "delete", "trace_id": "tr-004"})
+    writer.add("0", {"type": "info", "trace_id": "tr-new", "request_time": START + 3, "tags": {"kind": "new"}})
+    info = {"type": "info", "trace_id": "tr-unborn", "request_time": START, "tags": {"kind": "new"}}
+    writer.add("0", info)
+    traces = made(layout)
+    found = in_order(traces)
+    assert found == in_order(writer)
+    assert found == sorted(found, key=lambda trace: (-trace.request_time, trace.trace_id))
+    assert {trace.trace_id for trace in traces.having(KIND, "new") or ()} == {"tr-002", "tr-new", "tr-unborn"}
+    assert {trace.trace_id for trace in found} == {trace.trace_id for trace in folded} - {"tr-004"} | {
+        "tr-new",
+        "tr-unborn",
+    }
+    (layout.root / INDEX_FILE).unlink()
+    assert in_order(made(layout)) == found
+
+
+def test_an_index_is_saved_upon_a_saved_one(layout: Layout, folded: list[Trace]) -> None:
+    writer = made(layout)
+    for number in range(SAVED_MIN):
+        writer.add("0", {"type": "tag", "trace_id": f"tr-{2 + number % 50:03}", "key": "kind", "value": f"{number}"})
+    before = (layout.root / INDEX_FILE).stat().st_ino
+    found = in_order(made(layout))
+    assert (layout.root / INDEX_FILE).stat().st_ino != before
+    assert in_order(made(layout)) == found
+    assert found[0].spans
+
+
+@pytest.mark.parametrize("change", ["another file", "a shorter file", "no file", "a copied store", "another version"])
+def test_an_index_that_does_not_fit_is_not_used(layout: Layout, folded: list[Trace], change: str) -> None:
+    facts = sorted((layout.traces / "0" / "facts").iterdir())[0]
+    index = layout.root / INDEX_FILE
+    whole = facts.read_bytes()
+    if change == "another file":
+        lines = whole.splitlines(keepends=True)
+        facts.write_bytes(b"".join([*lines[:2], *lines[4:], *lines[2:4]]))
+    elif change == "a shorter file":
+        facts.write_bytes(whole[: len(whole) // 2])
+    elif change == "no file":
+        facts.unlink()
+    elif change == "a copied store":
+        copied = index.read_bytes()
+        index.rename(index.with_name("was"))  # its inode stays taken
+        index.write_bytes(copied)
+    else:
+        index.write_bytes(index.read_bytes().replace(b'"version":', b'"virsion":', 1))
+    found = in_order(made(layout))
+    (layout.root / INDEX_FILE).unlink(missing_ok=True)
+    assert found == in_order(made(layout))
+
+
+def test_a_damaged_row_is_said_to_be_one(layout: Layout, folded: list[Trace]) -> None:
+    index = layout.root / INDEX_FILE
+    with index.open("r+b") as file:
+        at = file.read().index(b'"kind-3"')
+        file.seek(at)
+        file.write(b'"kind-8"')
+    with pytest.raises(CorruptionError, match="is damaged") as caught:
+        for trace in in_order(made(layout)):
+            assert trace.tags
+    assert "delete it" in (caught.value.hint or "")
+
+
+def test_an_index_that_cannot_be_written_is_done_without(layout: Layout) -> None:
+    fill(made(layout))
+    (layout.root / INDEX_FILE).mkdir()
+    assert len(made(layout).all()) == MANY - 1
+
+
+def test_few_traces_are_not_saved(layout: Layout) -> None:
+    writer = made(layout)
+    writer.add("0", {"type": "info", "trace_id": "tr-1", "request_time": START})
+    assert len(made(layout).all()) == 1
+    assert not (layout.root / INDEX_FILE).exists()
+
+
+def test_traces_that_are_removed_for_good_are_in_no_index(layout: Layout, folded: list[Trace]) -> None:
+    made(layout).remove("7")
+    assert not (layout.root / INDEX_FILE).exists()
+    assert all(trace.experiment_id == "0" for trace in made(layout).all())
+
+
+def test_a_copy_of_a_store_is_read_without_the_index(layout: Layout, folded: list[Trace], tmp_path: Path) -> None:
+    shutil.copytree(layout.root, tmp_path / "copy")
+    assert in_order(Store.open(tmp_path / "copy").traces) == folded
