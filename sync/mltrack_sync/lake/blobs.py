@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from mltrack.disk.filesystem import open_regular
 from mltrack.errors import MltrackError
+from mltrack_sync.errors import RemoteUnavailableError
+from mltrack_sync.lake.removals import wait_for_vacuums
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -71,6 +73,7 @@ class Blobs:
         self._pace = pace
         self._progress = progress
         self._have: dict[str, int] = {}
+        self._new: dict[str, Path] = {}  # sent since the last call of settle, by SHA-256
         self._known: frozenset[str] | None = None
 
     def has(self, sha256: str, size: int) -> bool:
@@ -107,7 +110,31 @@ class Blobs:
             self._progress.files(total=size)
         self._files.put_stream(blob_path(sha256), self._chunks(path, sha256))
         self._have[sha256] = size
+        self._new[sha256] = path
         return True
+
+    def settle(self) -> None:
+        """Make sure that no vacuum has removed what was sent: to be called before rows that name it are committed.
+
+        Raises:
+            RemoteError: a vacuum goes on; or what it has removed can't be sent again, and the next push does.
+        """
+        if self._new and wait_for_vacuums(self._files):
+            for sha256, path in self._new.items():
+                if self._files.size(blob_path(sha256)) != self._have[sha256]:
+                    self._send_again(path, sha256)
+        self._new.clear()
+
+    def _send_again(self, path: Path, sha256: str) -> None:
+        try:
+            self._files.put_stream(blob_path(sha256), self._chunks(path, sha256))
+        except (OSError, BlobChangedError) as error:
+            del self._have[sha256]
+            raise RemoteUnavailableError(
+                f"{path} can't be sent again, after a vacuum of the lake has removed it: {error}",
+                hint="sync again",
+                in_doubt=False,
+            ) from error
 
     def _chunks(self, path: Path, sha256: str) -> Iterator[bytes]:
         digest = hashlib.sha256()

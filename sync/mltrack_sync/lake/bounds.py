@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from mltrack_sync.lake.arrow_datasets import arrow_datasets
+
 if TYPE_CHECKING:
     from deltalake import DeltaTable
     from pyarrow import dataset as ds
@@ -24,8 +26,7 @@ _NUMBERS = ("step", "time_ns")
 
 def bounded_dataset(table: DeltaTable, spec: TableSpec) -> ds.Dataset:
     """The rows of a table with these columns."""
-    import pyarrow.dataset as ds
-
+    ds = arrow_datasets()
     empty = table.to_pyarrow_dataset(file_pruning_predicate="store_id = ''")  # has the schema and the file system
     actions = pa.table(table.get_add_actions(flatten=True))
     if not actions.num_rows or not isinstance(empty, ds.FileSystemDataset):
@@ -39,8 +40,7 @@ def bounded_dataset(table: DeltaTable, spec: TableSpec) -> ds.Dataset:
 
 def _expressions(actions: pa.Table, spec: TableSpec) -> list[Any]:
     """For each file what is true of all its rows."""
-    import pyarrow.dataset as ds
-
+    ds = arrow_datasets()
     found: list[Any] = [ds.scalar(True)] * actions.num_rows
     for name in spec.partition:
         values = actions.column(f"partition.{name}").to_pylist()

@@ -15,7 +15,7 @@ from mltrack_sync.stores.folders import explain_disk_error
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["CopiedStoreError", "ForeignLakeError", "lake_errors"]
+__all__ = ["CopiedStoreError", "ForeignLakeError", "explain", "lake_errors"]
 
 _DENIED = (
     "AccessDenied",

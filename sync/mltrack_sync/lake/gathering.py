@@ -26,6 +26,9 @@ BATCH_POINTS_MAX = 1 << 24
 BATCH_ROWS_MAX = 200_000
 """A batch with so many rows of facts is committed."""
 
+HELD_ROWS_MAX = 1 << 13
+"""Rows of a table are held as Arrow's columns, which take a third of the memory, but so many of the last ones."""
+
 BATCH_TEXT_MAX = 1 << 26
 """A batch whose facts have so many characters is committed."""
 
@@ -53,18 +56,20 @@ class Gathering:
     _held_points: int = 0
     _summaries: list[pa.Table] = field(default_factory=list)
     _rows: dict[str, list[Row]] = field(default_factory=dict)
+    _columns: dict[str, list[pa.Table]] = field(default_factory=dict)
+    _row_count: int = 0
     _text: int = 0
 
     @property
     def is_full(self) -> bool:
         """Whether it is to be committed before more comes."""
-        rows = sum(map(len, self._rows.values()))
-        return self.points >= BATCH_POINTS_MAX or rows >= BATCH_ROWS_MAX or self._text >= BATCH_TEXT_MAX
+        is_long = self._row_count >= BATCH_ROWS_MAX or self._text >= BATCH_TEXT_MAX
+        return self.points >= BATCH_POINTS_MAX or is_long
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is in it."""
-        return not (self.points or self.lines or any(self._rows.values()))
+        return not (self.points or self.lines or self._row_count)
 
     def add_points(self, partition: Partition, run_id: str, writer: str, points: PointColumns) -> None:
         """Add points of a run; many are written to a file at once.
@@ -82,9 +87,15 @@ class Gathering:
 
     def add_rows(self, table: str, rows: list[Row]) -> None:
         """Add rows of another table."""
-        if rows:
-            self._rows.setdefault(table, []).extend(rows)
-            self._text += sum(len(value) for row in rows for value in row if isinstance(value, str))
+        if not rows:
+            return
+        held = self._rows.setdefault(table, [])
+        held.extend(rows)
+        self._row_count += len(rows)
+        self._text += sum(len(value) for row in rows for value in row if isinstance(value, str))
+        if len(held) >= HELD_ROWS_MAX:
+            self._columns.setdefault(table, []).append(table_of(table, held))
+            held.clear()
 
     def flush_points(self) -> None:
         """Write the points that are held to files, one a partition.
@@ -101,11 +112,11 @@ class Gathering:
 
     def clear(self) -> None:
         """Begin the next batch."""
-        self.staged, self.lines, self.points, self._text = [], [], 0, 0
-        self._summaries, self._rows = [], {}
+        self.staged, self.lines, self.points, self._text, self._row_count = [], [], 0, 0, 0
+        self._summaries, self._rows, self._columns = [], {}, {}
 
     def finish(self) -> list[StagedFile]:
-        """Write all that is held; the files of the batch.
+        """Write all that is held, and free it table by table; the files of the batch.
 
         Raises:
             RemoteError: it can't be written.
@@ -116,7 +127,12 @@ class Gathering:
         staged = list(self.staged)
         if self._summaries:
             staged.append(stage(self.files, "metric_summaries", pa.concat_tables(self._summaries)))
-        for table, rows in self._rows.items():
+            self._summaries.clear()
+        for table in list(self._rows):
+            rows, columns = self._rows.pop(table), self._columns.pop(table, [])
             if rows:
-                staged.append(stage(self.files, table, table_of(table, rows)))
+                columns.append(table_of(table, rows))
+            del rows
+            staged.append(stage(self.files, table, pa.concat_tables(columns)))
+        pa.default_memory_pool().release_unused()
         return staged

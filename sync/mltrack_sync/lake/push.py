@@ -181,6 +181,7 @@ class _Push:
         gathering = self._gathering
         if gathering.is_empty:
             return
+        self._blobs.settle()
         staged = gathering.finish()
         self._batches.commit(staged, gathering.lines)
         size = sum(file.size for file in staged)

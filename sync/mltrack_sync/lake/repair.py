@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from mltrack.disk.arrow_columns import array_column, column_array
 from mltrack_sync.lake.fact_rows import FACT_TABLES
-from mltrack_sync.lake.failures import lake_errors
+from mltrack_sync.lake.failures import explain
 from mltrack_sync.lake.layout import TABLES
 from mltrack_sync.lake.point_rows import PointPiece, point_rows
 from mltrack_sync.lake.rewinds import as_points
@@ -161,6 +161,7 @@ class _Change:
         Raises:
             RemoteError: it can't be made; where another one replaced one of the files, the next repair looks again.
         """
+        from deltalake.exceptions import CommitFailedError
         from deltalake.transaction import AddAction, RemoveAction
 
         if not self.removed and not self.added:
@@ -172,10 +173,10 @@ class _Change:
             actions.append(RemoveAction(file.path, True, now, file.size, values))
         for new in self.added:
             actions.append(AddAction(new.path, new.size, dict(new.partition), now, True, new.stats))
-        with lake_errors(self.tables.place.uri):
-            self._table.create_write_transaction(
-                actions, "append", self._table.schema(), list(TABLES[self.name].partition) or None
-            )
+        try:
+            self.tables.replace(self._table, self.name, actions)
+        except CommitFailedError as error:
+            raise explain(self.tables.place.uri, error) from error
 
 
 class _Twice(_Change):

@@ -8,6 +8,7 @@ between, Delta refuses ours. So an outcome that is not known is found out by loa
 from __future__ import annotations
 
 import json
+import os
 import random
 import time
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from deltalake import DeltaTable
+    from deltalake.transaction import AddAction, PostCommitHookProperties, RemoveAction
 
     from mltrack_sync.lake.files import LakeFiles
     from mltrack_sync.lake.places import LakePlace
@@ -188,6 +190,7 @@ class LakeTables:
                     name=f"mltrack {name}",
                     description=f"layout {LAYOUT}",
                 )
+                self.sync_log(name, range(1))
             except (DeltaError, OSError) as error:  # another machine made it meanwhile, or it can't be made
                 if attempt + 1 == ATTEMPTS:
                     raise explain(self.place.uri, error) from error
@@ -228,7 +231,9 @@ class LakeTables:
                 return
             before = table.version()
             try:
-                self._write(table, store_id, batch, nonce)
+                transaction = (app_of(store_id, batch.table), batch.number)
+                stamp = _stamp(store_id, batch, nonce)
+                self._write(table, batch.table, _additions(batch.files), stamp, transaction)
             except (DeltaError, OSError) as failed:
                 error, table = failed, None
                 self._pause(attempt)
@@ -238,22 +243,43 @@ class LakeTables:
         assert error is not None
         raise explain(self.place.uri, error) from error
 
-    def _write(self, table: DeltaTable, store_id: str, batch: TableBatch, nonce: str) -> None:
-        from deltalake.transaction import AddAction, CommitProperties, RemoveAction, Transaction
+    def replace(self, table: DeltaTable, name: str, actions: list[AddAction | RemoveAction]) -> None:
+        """Make a change that is not a batch of a store, such as a compaction's, on a table as it was loaded.
 
-        now = int(time.time() * 1000)
-        actions: list[AddAction | RemoveAction] = [
-            AddAction(each.path, each.size, dict(each.partition), now, True, each.stats) for each in batch.files
-        ]
+        Raises:
+            CommitFailedError: of deltalake; another change came between.
+            RemoteError: it can't be made; whether it was may not be known.
+        """
+        from deltalake.exceptions import CommitFailedError, DeltaError
+
+        nonce, before = os.urandom(8).hex(), table.version()
+        try:
+            self._write(table, name, actions, nonce)
+        except CommitFailedError:
+            raise
+        except (DeltaError, OSError) as error:
+            raise explain(self.place.uri, error) from error
+        self._settle(name, before + 1, nonce)
+
+    def _write(
+        self,
+        table: DeltaTable,
+        name: str,
+        actions: list[AddAction | RemoveAction],
+        stamp: str,
+        transaction: tuple[str, int] | None = None,
+    ) -> None:
+        from deltalake.transaction import CommitProperties, Transaction
+
         table.create_write_transaction(
             actions,
             "append",
             table.schema(),
-            list(TABLES[batch.table].partition) or None,
+            list(TABLES[name].partition) or None,
             commit_properties=CommitProperties(
-                custom_metadata={NONCE: _stamp(store_id, batch, nonce)},
-                app_transactions=[Transaction(app_of(store_id, batch.table), batch.number)],
+                custom_metadata={NONCE: stamp}, app_transactions=[Transaction(*transaction)] if transaction else None
             ),
+            post_commithook_properties=self._hooks(),
         )
 
     def _check_ours(self, table: DeltaTable, store_id: str, batch: TableBatch, nonce: str) -> None:
@@ -288,18 +314,31 @@ class LakeTables:
             version += 1
         self.collisions += 0 if entry is None else version - first
         self.versions[name] = version
-        self._sync_log(name, range(first, version + 1))
+        self.sync_log(name, range(first, version + 1))
 
-    def _sync_log(self, name: str, versions: range) -> None:
-        """In a folder: what a commit wrote is on the disk when it is acknowledged."""
+    def sync_log(self, name: str, versions: range) -> None:
+        """In a folder: make these versions of a table survive power loss.
+
+        Raises:
+            RemoteError: the disk refuses.
+        """
         folder = self.place.folder
         sync = getattr(self.files, "fs", None)
         if folder is None or sync is None:
             return
         with lake_errors(self.place.uri):
-            paths = [folder / name / _entry(version) for version in versions]
             log = folder / name / LOG
-            sync.sync_all(log, [*(path for path in paths if path.exists()), log])
+            names = [f"{version:020}{kind}" for version in versions for kind in (".json", ".checkpoint.parquet")]
+            found = [path for each in (*names, "_last_checkpoint") if (path := log / each).exists()]
+            above = [log.parent, folder] if 0 in versions else []  # the table is new
+            sync.sync_all(log, [*found, log, *above])
+
+    def _hooks(self) -> PostCommitHookProperties | None:
+        """What Delta does after a commit. In a folder it keeps the log's old entries, which it would remove before
+        the checkpoint that takes their place survives power loss; a vacuum removes them."""
+        from deltalake.transaction import PostCommitHookProperties
+
+        return None if self.place.folder is None else PostCommitHookProperties(cleanup_expired_logs=False)
 
     def _pause(self, attempt: int) -> None:
         self.sleep(random.uniform(0.5, 1.0) * min(10.0, 0.05 * 2**attempt))
@@ -307,6 +346,13 @@ class LakeTables:
 
 def _entry(version: int) -> str:
     return f"{LOG}/{version:020}.json"
+
+
+def _additions(files: Sequence[StagedFile]) -> list[AddAction | RemoveAction]:
+    from deltalake.transaction import AddAction
+
+    now = int(time.time() * 1000)
+    return [AddAction(each.path, each.size, dict(each.partition), now, True, each.stats) for each in files]
 
 
 def _stamp(store_id: str, batch: TableBatch, nonce: str) -> str:

@@ -21,6 +21,7 @@ from mltrack.errors import UsageError
 from mltrack_sync.lake.failures import lake_errors
 from mltrack_sync.lake.layout import TABLES
 from mltrack_sync.lake.named import left_contents
+from mltrack_sync.lake.removals import VacuumMark
 from mltrack_sync.lake.scan import LakeScan
 from mltrack_sync.lake.staging import stage
 
@@ -151,15 +152,23 @@ def vacuum(tables: LakeTables, *, older_than_hours: int = RETENTION_HOURS_MIN, d
         table = tables.load(name)
         if table is not None:
             with lake_errors(tables.place.uri):
+                version = table.version()
                 paths = table.vacuum(retention_hours=older_than_hours, dry_run=dry_run, full=True)
+                if not dry_run:
+                    tables.sync_log(name, range(version + 1, table.version() + 1))
+                    if tables.place.folder is not None:
+                        table.cleanup_metadata()  # of the log what its checkpoints have, which are on the disk
             removed += [f"{name}/{path}" for path in paths]
     before = time.time() - older_than_hours * 3600 - BLOBS_LONGER_S
-    for path in left_contents(LakeScan(tables), before):
-        if not dry_run:
+    if dry_run:
+        return removed + left_contents(LakeScan(tables), before)
+    with VacuumMark(tables.files) as mark:
+        for path in left_contents(LakeScan(tables), before):
             if tables.files.modified(path).get(path, before) >= before:
                 continue  # a push has sent it again meanwhile
+            mark.keep()
             tables.files.remove(path)
-        removed.append(path)
+            removed.append(path)
     return removed
 
 
@@ -219,7 +228,7 @@ def _join(tables: LakeTables, name: str, group: list[TableFile]) -> Compacted:
     actions: list[AddAction | RemoveAction] = [RemoveAction(file.path, False, now, file.size, values) for file in group]
     actions.append(AddAction(new.path, new.size, partition, now, False, new.stats))
     try:
-        table.create_write_transaction(actions, "append", table.schema(), list(TABLES[name].partition) or None)
+        tables.replace(table, name, actions)
     except CommitFailedError:  # another compaction joined some of these files
         return Compacted(name, len(group), len(group), conflict=True)
     return Compacted(name, len(group), 1)
@@ -250,4 +259,4 @@ def read_file(tables: LakeTables, name: str, file: TableFile) -> pa.Table:
     data = tables.files.read(f"{name}/{file.path}")
     assert data is not None
     texts = [each.name for each in TABLES[name].file_schema if pa.types.is_string(each.type)]
-    return pq.read_table(pa.BufferReader(data), read_dictionary=texts if name == "points" else None, partitioning=None)
+    return pq.ParquetFile(pa.BufferReader(data), read_dictionary=texts if name == "points" else None).read()

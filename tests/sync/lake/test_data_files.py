@@ -99,7 +99,7 @@ def test_a_table_that_another_engine_made_unreadable_is_refused(tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_a_series_is_read_without_pandas(tmp_path: Path) -> None:
+def test_a_series_and_sql_on_all_points_are_read_without_pandas(tmp_path: Path) -> None:
     mltrack.set_store(tmp_path / "store")
     with mltrack.start_run(run_name="run") as run:
         run.log_series("loss", [1.0, 2.0])
@@ -110,6 +110,8 @@ def test_a_series_is_read_without_pandas(tmp_path: Path) -> None:
 import sys, mltrack
 with mltrack.Lake("delta:{tmp_path / "lake"}") as lake:
     print(lake.run("run").metrics("loss").num_rows, sorted({{"pandas", "pyarrow.dataset"}} & sys.modules.keys()))
+    found = lake.sql("SELECT value FROM metrics WHERE metric = 'loss' AND value > 1")
+print(found.num_rows, "pandas" in sys.modules, len(found.to_pandas()), "pandas" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "2 []\n"
+    assert done.stdout == "2 []\n1 False 1 True\n"

@@ -164,7 +164,7 @@ class LostAnswer(FileSystem):
         self._table = table
 
     def sync_all(self, folder: Path, paths: Iterable[StrPath]) -> None:
-        if folder.parent.name == self._table:
+        if folder.parent.name == self._table and (folder / f"{1:020}.json").exists():
             raise OSError(5, "Input/output error", str(folder))
         super().sync_all(folder, paths)
 

@@ -5,20 +5,26 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
 import mltrack
-from mltrack.errors import UsageError
+from mltrack.disk.filesystem import FileSystem, StrPath
+from mltrack.errors import RemoteError, UsageError
 from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
 from mltrack_sync.engine.verify import verify
 from mltrack_sync.lake.blobs import BLOBS, Blobs
 from mltrack_sync.lake.files import FolderFiles, files_of
+from mltrack_sync.lake.layout import TABLES
 from mltrack_sync.lake.places import LakePlace
-from mltrack_sync.lake.tables import LakeTables
+from mltrack_sync.lake.removals import VacuumMark, wait_for_vacuums
+from mltrack_sync.lake.staging import stage
+from mltrack_sync.lake.tables import LakeTables, TableBatch
 from mltrack_sync.lake.upkeep import compact, status, vacuum
 from tests.support.command_line import Cli
 
@@ -148,3 +154,87 @@ def test_a_content_that_was_left_long_ago_is_sent_again_before_a_row_names_it(tm
     assert not put({sha256}, 9)
     assert put(set(), 9)
     assert time.time() - held.stat().st_mtime < 86_400
+
+
+class SentAfterTheLook(FolderFiles):
+    """A lake to which a content is sent again after a vacuum has looked at its age, and before it removes it."""
+
+    blobs: Blobs
+    source: Path
+
+    def remove(self, path: str) -> None:
+        if path.startswith(BLOBS):
+            self.blobs.put(self.source, hashlib.sha256(b"text").hexdigest(), 4)
+        super().remove(path)
+
+
+def test_a_content_that_is_sent_between_the_look_at_its_age_and_its_removal_is_sent_again(tmp_path: Path) -> None:
+    sha256 = hashlib.sha256(b"text").hexdigest()
+    place = LakePlace.parse(f"delta:{tmp_path / 'lake'}")
+    files = SentAfterTheLook(tmp_path / "lake")
+    files.source = tmp_path / "text"
+    files.source.write_bytes(b"text")
+    held = tmp_path / "lake" / "blobs" / sha256[:2] / sha256
+    held.parent.mkdir(parents=True)
+    held.write_bytes(b"text")
+    long_ago = time.time() - 2 * WEEK_S
+    os.utime(held, (long_ago, long_ago))
+    files.blobs = Blobs(FolderFiles(tmp_path / "lake"), named=set)
+    assert vacuum(LakeTables(place, files)) == [f"{BLOBS}/{sha256[:2]}/{sha256}"]
+    assert not held.exists()
+    files.blobs.settle()  # as a push does before it commits the rows that name it
+    assert held.read_bytes() == b"text"
+
+
+def test_a_push_waits_for_a_vacuum_that_goes_on_and_not_for_one_that_was_killed(tmp_path: Path) -> None:
+    files, now = FolderFiles(tmp_path), time.time()
+    waits: list[float] = []
+    assert not wait_for_vacuums(files)
+    with VacuumMark(files) as mark:
+        mark.keep()
+        with pytest.raises(RemoteError, match="a vacuum removes files"):
+            wait_for_vacuums(files, sleep=waits.append)
+        assert wait_for_vacuums(files, clock=lambda: now + 2 * 3600)
+    assert len(waits) == 60
+    assert wait_for_vacuums(files)
+    assert not wait_for_vacuums(files, clock=lambda: now + 2 * 86_400)
+
+
+def test_a_vacuum_that_slept_for_long_removes_nothing_more(tmp_path: Path) -> None:
+    now = [time.time()]
+    with VacuumMark(FolderFiles(tmp_path), clock=lambda: now[0]) as mark:
+        now[0] += 1000
+        mark.keep()
+        now[0] += 2000
+        with pytest.raises(RemoteError, match="interrupted for too long"):
+            mark.keep()
+
+
+class Synced(FileSystem):
+    """A disk that notes what is synced."""
+
+    def __init__(self) -> None:
+        self.paths: list[Path] = []
+
+    def sync_all(self, folder: Path, paths: Iterable[StrPath]) -> None:
+        self.paths += [Path(path) for path in paths]
+
+
+@pytest.mark.slow
+def test_every_commit_to_a_folder_survives_power_loss(tmp_path: Path) -> None:
+    fs, lake = Synced(), tmp_path / "lake"
+    place = LakePlace.parse(f"delta:{lake}")
+    tables = LakeTables(place, files_of(place, fs))
+    lake.mkdir()
+    schema = TABLES["tags"].file_schema
+    for number in range(1, 102):  # the last makes a checkpoint
+        rows = pa.table([pa.nulls(1, each.type) for each in schema], schema=schema)
+        staged = stage(tables.files, "tags", rows)
+        tables.commit("s" * 8, TableBatch("tags", number, (staged,)), f"{number:016x}")
+    assert [each.after for each in compact(tables)] == [1]
+    vacuum(tables)
+    log = lake / "tags" / "_delta_log"
+    written = {path for path in log.iterdir() if path.is_file()}
+    assert len(written) > 104
+    assert written <= set(fs.paths)
+    assert {log, log.parent, lake} <= set(fs.paths)
