@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from mltrack_sync.lake.blobs import BlobChangedError, blob_path
 from mltrack_sync.lake.latest_rows import newest_rows
 
 if TYPE_CHECKING:
+    from mltrack.entities import ModelVersion
     from mltrack.storage.registry.state import RegistryState
     from mltrack.store import Store
     from mltrack_sync.lake.lake import Lake
@@ -64,6 +65,7 @@ class OthersPull:
     counts: dict[str, Any]
     problems: list[str]
     _experiments: dict[str, Fields] | None = field(default=None)
+    _versions: dict[str, list[Fields]] | None = field(default=None)
 
     def _rows(self, table: str) -> list[Fields]:
         return newest_rows(self.lake.scan(), table)
@@ -138,28 +140,31 @@ class OthersPull:
 
     def _registered_model(self, row: Fields) -> None:
         name, registry = row["name"], self.store.registry
-        versions = sorted(
-            (each for each in self._rows_of_versions() if each["name"] == name), key=lambda each: int(each["version"])
-        )
+        versions = sorted(self._rows_of_versions(name), key=lambda each: int(each["version"]))
         if self.options.dry_run:
             held = {each.name: each for each in registry.models()}
-            known = {(v.creation_time, v.source) for v in registry.versions(name)} if name in held else set()
-            new = sum(_mark(each) not in known for each in versions)
+            here = {(v.creation_time, v.source) for v in registry.versions(name)} if name in held else set()
+            new = sum(_mark(each) not in here for each in versions)
             self.counts["models"] += name not in held or new > 0
             self.counts["model_versions"] += new
             return
         added = registry.add_lines(lambda state: _model_lines(state, row))
         numbers: dict[int, int] = {}
+        known = _Known()
         for version in versions:
-            lines = registry.add_lines(partial(_version_lines, row=version, numbers=numbers))
+            lines = registry.add_lines(partial(_version_lines, row=version, numbers=numbers, known=known))
             self.counts["model_versions"] += lines > 0
             added += lines
         added += registry.add_lines(lambda state: _alias_lines(state, row, numbers))
         added += registry.add_lines(lambda state: _updated_lines(state, row) if added else [])
         self.counts["models"] += added > 0
 
-    def _rows_of_versions(self) -> list[Fields]:
-        return self._rows("model_versions")
+    def _rows_of_versions(self, name: str) -> list[Fields]:
+        if self._versions is None:
+            self._versions = {}
+            for row in self._rows("model_versions"):
+                self._versions.setdefault(row["name"], []).append(row)
+        return self._versions.get(name, [])
 
     # --- logged models ---
 
@@ -262,14 +267,37 @@ def _model_lines(state: RegistryState, row: Fields) -> list[Fields]:
     return [{**made, "time": row["creation_time"] * NS_PER_US}]
 
 
-def _version_lines(state: RegistryState, row: Fields, numbers: dict[int, int]) -> list[Fields]:
+class _Known:
+    """The numbers of a model's versions here, by what they are known by."""
+
+    def __init__(self) -> None:
+        self._count = -1
+        self._numbers: dict[tuple[int, str], int] = {}
+
+    def number(self, versions: Mapping[int, ModelVersion], mark: tuple[int, str]) -> int | None:
+        """That of the version with this mark; None for none. All are looked at where others were added meanwhile."""
+        if len(versions) != self._count:
+            self._numbers.clear()
+            for number, version in versions.items():
+                self._numbers.setdefault((version.creation_time, version.source), number)
+            self._count = len(versions)
+        return self._numbers.get(mark)
+
+    def add(self, mark: tuple[int, str], number: int) -> None:
+        """Note a version that is about to be added."""
+        self._numbers.setdefault(mark, number)
+        self._count += 1
+
+
+def _version_lines(state: RegistryState, row: Fields, numbers: dict[int, int], known: _Known) -> list[Fields]:
     """The lines of a version that is not here; ``numbers`` gets its number here by the one in the lake."""
     name, wanted = row["name"], int(row["version"])
-    for number, version in state.versions[name].items():
-        if (version.creation_time, version.source) == _mark(row):
-            numbers[wanted] = number
-            return []
+    held = known.number(state.versions[name], _mark(row))
+    if held is not None:
+        numbers[wanted] = held
+        return []
     number = numbers[wanted] = state.free_number(name, wanted)
+    known.add(_mark(row), number)
     named = {"name": name, "version": number}
     made = {"run_id": row["run_id"], "model_id": row["model_id"], "source": row["source"], "tags": row["tags"]}
     created, updated = row["creation_time"] * NS_PER_US, row["last_update_time"] * NS_PER_US

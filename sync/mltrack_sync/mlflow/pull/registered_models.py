@@ -123,6 +123,8 @@ class ModelPull:
         self._versions = versions
         self._registry = session.store.registry
         self._numbers: dict[int, int] = {}
+        self._acknowledged: dict[str, tuple[int, VersionEntry]] = {}  # by the server's number
+        self._marks: dict[str, int] = {}  # the numbers of versions here by their marks, and by the marks' ends
         self._changed = 0
 
     def pull(self) -> None:
@@ -134,6 +136,9 @@ class ModelPull:
         """
         entry = self._entry()
         self._merge_model(entry)
+        self._acknowledged = {one.remote: (number, one) for number, one in entry.versions.items()}
+        for held in self._registry.versions(self._name):
+            self._note_mark(held)
         for version in self._versions:
             self._pull_version(version)
         self._merge_aliases(entry)
@@ -198,8 +203,9 @@ class ModelPull:
         mine = {alias: number for alias, number in local.aliases.items() if alias not in elsewhere}
         base: Mapping[str, int] | Unknown = entry.aliases if entry.made else UNKNOWN
         lines = []
+        held = {version.version for version in self._registry.versions(self._name)}
         for alias, number in merge_texts(base, mine, remote, lambda alias: self._note(f"alias {alias!r}", self._shown)):
-            if number is None or number in {version.version for version in self._registry.versions(self._name)}:
+            if number is None or number in held:
                 lines.append({"type": "alias", "name": self._name, "alias": alias, "version": number})
         self._add(lines)
         now = (self._model.description, dict(self._model.tags), remote)
@@ -217,7 +223,7 @@ class ModelPull:
             self._session.left(f"model versions that failed on the server ({theirs.status})")
             return
         entry = self._entry()
-        known = next(((n, one) for n, one in entry.versions.items() if one.remote == str(theirs.number)), None)
+        known = self._acknowledged.get(str(theirs.number))
         local = self._find(theirs, known)
         if local is None and known is not None:
             return  # deleted here since: it stays deleted
@@ -243,13 +249,29 @@ class ModelPull:
 
     def _find(self, theirs: TheirVersion, known: tuple[int, VersionEntry] | None) -> ModelVersion | None:
         """The version here that it is: by the ledger, or by its mark."""
+        if known is not None:
+            found = self._here(known[0])
+            if found is not None and found.creation_time == known[1].made:
+                return found
+        mark = theirs.tags.get(VERSION_TAG) or _end_of_mark(theirs.number, theirs.created)
+        found = self._here(self._marks.get(mark))
         store_id = self._session.store.store_id
-        for version in self._registry.versions(self._name):
-            if known is not None and (version.version, version.creation_time) == (known[0], known[1].made):
-                return version
-            if has_mark(version_mark(store_id, version), theirs.number, theirs.created, theirs.tags):
-                return version
-        return None
+        if found is None or not has_mark(version_mark(store_id, found), theirs.number, theirs.created, theirs.tags):
+            return None
+        return found
+
+    def _here(self, number: int | None) -> ModelVersion | None:
+        if number is None:
+            return None
+        try:
+            return self._registry.get_version(self._name, number)
+        except NotFoundError:
+            return None
+
+    def _note_mark(self, version: ModelVersion) -> None:
+        mark = version_mark(self._session.store.store_id, version)
+        self._marks.setdefault(mark, version.version)
+        self._marks.setdefault("/".join(["", *mark.rsplit("/", 2)[1:]]), version.version)
 
     def _create(self, theirs: TheirVersion) -> ModelVersion:
         place = self._places.find(theirs.source, theirs.model_id, prompt=theirs.is_prompt)
@@ -281,7 +303,9 @@ class ModelPull:
         if made[-1] != theirs.number:
             words = f"version {theirs.number} of {self._shown} on the server is version {made[-1]} here"
             self._session.note(f"{words}, where another has or had that number")
-        return self._registry.get_version(self._name, made[-1])
+        found = self._registry.get_version(self._name, made[-1])
+        self._note_mark(found)
+        return found
 
     def _merge_version(self, theirs: TheirVersion, local: ModelVersion, known: VersionEntry | None) -> None:
         about = f"version {local.version} of {self._shown}"
@@ -318,6 +342,10 @@ class ModelPull:
 
     def _note_tag(self, about: str, key: str) -> None:
         self._note(f"tag {key!r}", about)
+
+
+def _end_of_mark(number: int, created: int) -> str:
+    return f"/{number}/{created}"
 
 
 def _timed(ms: int) -> Line:
