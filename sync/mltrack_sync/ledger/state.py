@@ -69,6 +69,8 @@ class LedgerState:
     last_error: dict[str, Any] = field(default_factory=dict)
     damage: list[CorruptionError] = field(default_factory=list)
     lines: int = 0
+    unknown: list[dict[str, Any]] = field(default_factory=list)
+    """Lines of types that are not known here: a newer mltrack has written them."""
 
     @property
     def points_per_s(self) -> float:
@@ -100,8 +102,11 @@ class LedgerState:
         return state
 
     def apply(self, line: Mapping[str, Any]) -> None:
-        """Take in one line. Lines of a kind not known here change nothing."""
+        """Take in one line. Lines of a type not known here change nothing."""
         self.lines += 1
+        if line.get("type") not in LEDGER.types:
+            self.unknown.append(dict(line))
+            return
         match line.get("type"):
             case "ledger":
                 self.url = str(line.get("url", ""))
@@ -173,7 +178,12 @@ class LedgerState:
 
     @property
     def is_long(self) -> bool:
-        """Whether it was read from, or grew to, many more lines than it takes to say the same."""
+        """Whether it was read from, or grew to, many more lines than it takes to say the same.
+
+        Never one with lines that are not known here: they would lose their places among the others.
+        """
+        if self.unknown:
+            return False
         registered = sum(1 + len(model.versions) for model in self.models.values())
         logged = sum(2 + len(model.artifacts) for model in self.logged.values())
         logged += sum(2 + len(model.artifacts) for model in self.fallbacks.values())
@@ -194,7 +204,7 @@ class LedgerState:
         return self.lines > COMPACT_LINES_MIN + COMPACT_FACTOR * least
 
     def compacted(self) -> list[dict[str, Any]]:
-        """The fewest lines that say the same."""
+        """The fewest lines that say the same; those that are not known here are the last."""
         lines: list[dict[str, Any]] = [{"type": "ledger", "version": VERSION, "url": self.url}]
         lines += self.bundles.lines()
         lines += self.lake.lines()
@@ -210,7 +220,7 @@ class LedgerState:
         lines += [gone_line(kind, key, gone=True) for kind, key in sorted(self.gone)]
         lines += [rejected_line(item) for item in self.rejected.values()]
         measured = {} if self.measured_pass == self.last_pass else self.measured_pass
-        return lines + [line for line in (measured, self.last_pass, self.last_error) if line]
+        return lines + [line for line in (measured, self.last_pass, self.last_error) if line] + self.unknown
 
 
 def rejected_line(item: Rejected) -> dict[str, Any]:

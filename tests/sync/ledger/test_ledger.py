@@ -6,11 +6,14 @@ import errno
 import os
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import mltrack
 from mltrack.disk.filesystem import FileSystem
+from mltrack.disk.jsonlog import JsonLog, read_log
+from mltrack.disk.sync_line_types import LEDGER
 from mltrack.entities import RunHead
 from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
@@ -136,6 +139,30 @@ def test_a_ledger_reads_back_as_it_was_written_and_compacts_to_the_same(tmp_path
     assert (short.experiments, short.rejected) == (state.experiments, state.rejected)
     assert (short.last_pass, short.last_error) == (state.last_pass, state.last_error)
     assert short.lines < state.lines / 3
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_lines_of_a_newer_version_change_nothing_and_are_kept(tmp_path: Path, damaged: bool) -> None:
+    path = tmp_path / "ledger.jsonl"
+    ledger = Ledger(path, "http://h")
+    fill(ledger)
+    ledger.close()
+    before = LedgerState.read(path)
+    newer: list[dict[str, Any]] = [{"type": "of_tomorrow", "model": "m"}, {"type": "said_of_a_run", "run": A, "n": 7}]
+    log = JsonLog(path, records=LEDGER)
+    log.append([*newer, *[{"type": "error", "time": 124, "message": "oh"}] * 2000])  # long enough to be rewritten
+    log.close()
+    if damaged:
+        with open(path, "ab") as file:
+            file.write(b'{"crc":"00000000","type":"error"}\n')
+    read = LedgerState.read(path)
+    assert (read.experiments, read.rejected) == (before.experiments, before.rejected)
+    assert damaged or read.runs == before.runs
+    Ledger(path, "http://h").close()
+    kept = [line for line in read_log(path, records=LEDGER).lines if line["type"] in ("of_tomorrow", "said_of_a_run")]
+    assert [
+        {key: value for key, value in line.items() if key in of} for line, of in zip(kept, newer, strict=True)
+    ] == newer
 
 
 def test_a_run_that_was_copied_for_the_first_time_is_one_line_and_reads_back(tmp_path: Path) -> None:
