@@ -145,6 +145,8 @@ class Store(StoreQueries):
     def _meant(self, name: str) -> str:
         from mltrack.catalog.near_names import names_like
 
+        if name.startswith("@"):
+            return "the run that was started last is @last, the one before it @last~1"
         near = self._ask(lambda con: names_like(con, name), lambda _: [])
         return f"did you mean {' or '.join(near)}?" if near else "see: mltrack ls"
 

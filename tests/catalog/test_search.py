@@ -201,6 +201,9 @@ def test_a_run_is_resolved_by_id_by_its_first_digits_and_by_name(empty_store: St
     assert empty_store.resolve(one) == empty_store.resolve(one[:12]) == empty_store.resolve("one") == one
     with pytest.raises(UsageError, match="2 runs match 'twice'"):
         empty_store.resolve("twice")
+    with pytest.raises(NotFoundError, match="no run '@lats'") as caught:
+        empty_store.resolve("@lats")
+    assert "@last" in caught.value.hint
     with pytest.raises(NotFoundError, match="no run 'nobody'"):
         empty_store.resolve("nobody")
 

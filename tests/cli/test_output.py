@@ -276,3 +276,13 @@ def test_only_one_module_prints() -> None:
                     called = ast.unparse(node.func)
                     allowed = (name, None) in ALLOWED or (name, called) in ALLOWED
                     assert called not in PRINTERS or allowed, f"{name}:{node.lineno}: {called}"
+
+
+@pytest.mark.slow
+def test_a_terminal_gets_the_beginning_of_a_very_long_value_and_is_told_its_length(tmp_path: Path) -> None:
+    current_store.set_store(tmp_path / ".mltrack")
+    with fluent.start_run(run_name="one") as run:
+        run.log_param("long", "x" * 5_000)
+    shown = bytes_in_terminal(["-m", "mltrack", "--store", str(tmp_path / ".mltrack"), "show", "one"])
+    assert shown.count(b"x") < 2_100
+    assert b"5,000 characters: mltrack show --json" in b" ".join(shown.split())

@@ -74,7 +74,9 @@ def test_a_program_that_resumes_a_run_says_so_unless_another_records_it_too(tmp_
     resuming = "import mltrack; mltrack.start_run(run_id='first'); mltrack.log_metric('a', 2.0)"
     lines = told(resuming, tmp_path)
     assert lines[0].startswith(f"mltrack: resuming run first in {tmp_path / '.mltrack'};")
-    assert lines[1] == "mltrack: run first FINISHED, 1 point of 1 metric; push it with: mltrack sync URL"
+    assert lines[1] == (
+        "mltrack: run first FINISHED, 1 point of 1 metric by this process; push it with: mltrack sync URL"
+    )
     current_store.set_store(tmp_path / ".mltrack")
     with fluent.start_run(run_id="first"):
         assert told(resuming, tmp_path) == []

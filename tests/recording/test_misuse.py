@@ -99,3 +99,8 @@ def test_a_name_and_a_description_that_are_not_text_become_text_and_the_run_is_r
         pass
     for made in (numbered, forked):
         assert mltrack.get_run(made.run_id).info.run_name == "3"
+
+
+def test_an_empty_name_is_none_as_in_mlflow(run: mltrack.Run) -> None:
+    with mltrack.start_run(run_name="", nested=True) as nameless:
+        assert nameless.name

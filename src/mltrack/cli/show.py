@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["show"]
 
+VALUE_CHARACTERS_MAX = 2_000
+"""Of a param's or tag's value, in a terminal."""
+
 
 @command("show", "Show everything about a run.", "mltrack show spirals-1", "mltrack show spirals-1 --json")
 @click.argument("run", type=RUN)
@@ -126,12 +129,19 @@ def _print_pairs(title: str, pairs: dict[str, str]) -> None:
         say()
         heading(title)
         columns = [Column("", style="cyan", wrap=True), Column("", wrap=True)]
-        print_table(columns, sorted(short.items()), headings=False)
+        print_table(columns, [(key, _cut(value)) for key, value in sorted(short.items())], headings=False)
     for key in sorted(pairs.keys() - short.keys()):
         say()
         heading(key)
-        for line in pairs[key].strip("\n").splitlines():
+        for line in _cut(pairs[key].strip("\n")).splitlines():
             say(line)
+
+
+def _cut(value: str) -> str:
+    """A value that does not fill screens: in a terminal its beginning, where it is very long, and how long it is."""
+    if not is_terminal() or len(value) <= VALUE_CHARACTERS_MAX:
+        return value
+    return f"{value[:VALUE_CHARACTERS_MAX]}… ({len(value):,} characters: mltrack show --json)"
 
 
 def _print_metrics(run: StoredRun) -> None:

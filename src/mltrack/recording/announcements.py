@@ -70,6 +70,15 @@ def _is_only_run(run: Run) -> bool:
         return False
 
 
+def _has_others(run: Run) -> bool:
+    """Whether other processes have recorded into it, too: workers, ranks, those before it was resumed."""
+    try:
+        with os.scandir(run.folder.events) as writers:
+            return sum(1 for _ in islice(writers, 2)) > 1
+    except OSError:
+        return False
+
+
 class _Farewell:
     """Says what a run has recorded, when it has ended."""
 
@@ -85,6 +94,8 @@ class _Farewell:
             return
         points = run.points
         found = f"{plural(points.seq, 'point')} of {plural(len(points.names), 'metric')}"
+        if _has_others(run):
+            found += " by this process"
         push = "" if self._pushed else f"; push it with: {_push_command(run)}"
         _say(f"run {run.name} {status}, {found}{push}")
 

@@ -223,7 +223,7 @@ def _texts(
         text[NOTE_TAG] = str(description)
     if history is not None:
         text[HISTORY_TAG] = history_text(history)
-    if run_name is not None:
+    if run_name not in (None, ""):  # as in MLflow, a run without a name gets one
         text[RUN_NAME_TAG] = str(run_name)
     return text
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mltrack.errors import MltrackError, UsageError
+from mltrack.text.counting import plural
 from mltrack.text.printing import say, styled
+from mltrack.text.shown import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -176,8 +178,8 @@ def open_store(ctx: click.Context) -> Store:
 def print_rejected(rejected: tuple[Rejected, ...]) -> None:
     """Print what a remote rejected, with its reasons, up to a number of lines."""
     for item in rejected[:SHOWN_REJECTED_MAX]:
-        many = f" ({item.points:,} points)" if item.points else ""
-        what = f"{item.kind} {item.key!r}" if item.key else item.kind
+        many = f" ({plural(item.points, 'point')})" if item.points else ""
+        what = f"{item.kind} {shown(item.key)}" if item.key else item.kind
         whose = f"run {item.run_id[:8]} " if item.run_id else ""
         say(styled(f"rejected: {whose}{what}{many}: {item.reason}", fg="yellow"))
     if rejected:

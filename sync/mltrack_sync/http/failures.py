@@ -59,6 +59,8 @@ class Failures:
             hint = "is the server running, is the URL right, is there a network? What is recorded stays safe"
             if "CERTIFICATE_VERIFY_FAILED" in words:
                 hint = "name the certificate of its authority: REQUESTS_CA_BUNDLE or MLFLOW_TRACKING_SERVER_CERT_PATH"
+            elif "WRONG_VERSION_NUMBER" in words:
+                hint = "it does not speak https at this port: is its URL one of http:// ?"
             return RemoteUnavailableError(f"{self._url} can't be reached: {words}", hint=hint, in_doubt=False)
         if isinstance(error, _ANSWER_LOST):
             return RemoteUnavailableError(
