@@ -279,7 +279,7 @@ def test_only_one_module_prints() -> None:
 
 
 @pytest.mark.slow
-def test_a_terminal_gets_the_beginning_of_a_very_long_value_and_is_told_its_length(tmp_path: Path) -> None:
+def test_a_terminal_gets_a_very_long_value_in_part_and_its_length(tmp_path: Path) -> None:
     current_store.set_store(tmp_path / ".mltrack")
     with fluent.start_run(run_name="one") as run:
         run.log_param("long", "x" * 5_000)

@@ -221,6 +221,16 @@ def test_a_port_in_use_is_reported_before_anything_starts(
         assert f"port {port} is already in use on 127.0.0.1" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("uri", ["models:/spirals", "models:/", "models://spirals/1", "runs:/spirals-1"])
+def test_a_uri_that_names_no_version_or_path_is_refused(
+    small_store: Store, uri: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mltrack.cli import main
+
+    assert main(["--store", str(small_store.path), "serve", uri]) == 2
+    assert f"{uri!r} is not the whole URI of a model" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("uri", "said"),
     [

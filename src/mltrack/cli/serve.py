@@ -167,9 +167,13 @@ def _known_model(store: Store, model_uri: str) -> str:
 
     Raises:
         NotFoundError: it has no such model, version, alias, logged model or run; a folder without an MLmodel file.
+        UsageError: the URI names no version of a model, or no path in a run.
     """
     match = _MODEL_URI.fullmatch(model_uri)
     if match is None:
+        if model_uri.startswith(("models:", "runs:")):
+            hint = "write models:/NAME/VERSION, models:/NAME@ALIAS or runs:/RUN_ID/PATH"
+            raise UsageError(f"{model_uri!r} is not the whole URI of a model", hint=hint)
         if ":/" not in model_uri and not (Path(model_uri) / "MLmodel").is_file():
             hint = "name a folder that has one, models:/NAME/VERSION or runs:/RUN_ID/PATH"
             raise NotFoundError(f"there is no MLmodel file in {model_uri}", hint=hint)
@@ -189,8 +193,20 @@ def _known_model(store: Store, model_uri: str) -> str:
     elif match["version"].isdecimal():
         store.registry.get_version(match["name"], match["version"])
     else:  # a stage, or "latest"
-        store.registry.get_model(match["name"])
+        _check_stage(store, match["name"], match["version"])
     return model_uri
+
+
+def _check_stage(store: Store, name: str, stage: str) -> None:
+    """Check that a registered model has a version in a stage; ``latest`` is MLflow's name for its newest one.
+
+    Raises:
+        NotFoundError: there is no such model, or none of its versions is in that stage.
+    """
+    versions = store.registry.versions(name)
+    if stage.lower() != "latest" and stage.lower() not in {(one.stage or "").lower() for one in versions}:
+        hint = f"its versions: {', '.join(str(one.version) for one in versions) or 'none'}"
+        raise NotFoundError(f"model {name!r} has no version in the stage {stage!r}", hint=hint)
 
 
 def _port_of(host: str, port: int | None) -> int:
