@@ -159,6 +159,10 @@ class Below:
     step: int
     seq: int
 
+    @property
+    def end(self) -> int:
+        return self.seq
+
     def hides_all(self, rows: GroupRange) -> bool:
         return rows.step_min >= self.step or rows.seq_min >= self.seq
 

@@ -13,6 +13,7 @@ from mltrack.disk.segment import PointColumns
 from mltrack.errors import CorruptionError
 from mltrack.journal.reader import count_points, read_key, read_points
 from mltrack.journal.seal import seal_writer
+from mltrack.storage.runs.visibility import PointRule
 
 WRITER = "0123456789abcdef"
 NAMES = ["a", "b"]
@@ -70,6 +71,21 @@ def test_reading_can_start_at_any_seq(folder: RunFolder) -> None:
     place(folder, 1, journal(4, 5))
     for first in range(11):
         assert seqs(folder, first=first) == list(range(first, 9))
+
+
+def test_of_a_journal_only_what_a_fork_needs_is_read(folder: RunFolder) -> None:
+    place(folder, 0, journal(5))
+    asked: list[int] = []
+
+    def keys(number: int) -> list[str]:
+        asked.append(number)
+        return NAMES
+
+    rule = PointRule([], end=1)
+    (table,) = read_key(folder, WRITER, "a", keys, whole=False, damage=[], rule=rule)
+    (points,) = read_points(folder, WRITER, keys, whole=False, damage=[], end=1)
+    assert (table.column("seq").to_pylist(), points.seqs.tolist()) == ([0], [0])
+    assert set(asked) == {0}  # the second point is of the metric with number 1
 
 
 def test_a_missing_mark_ends_a_live_file_and_is_a_gap_in_a_dead_one(folder: RunFolder) -> None:

@@ -29,7 +29,11 @@ NUMBERS = ["seq", "step", "time", "value"]
 
 
 class RowRule(Protocol):
-    """Which rows of a segment are wanted. What the bounds of a row group tell is asked first."""
+    """Which rows of a writer are wanted. What the bounds of a row group tell is asked first."""
+
+    @property
+    def end(self) -> int | None:
+        """No row with this seq, or a greater one, is; None: that is not known."""
 
     def hides_all(self, rows: GroupRange) -> bool:
         """Whether none of the rows of a row group is."""

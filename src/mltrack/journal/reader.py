@@ -59,14 +59,17 @@ class JournalFile(NamedTuple):
     first_seq: int
     number: int
 
-    def pieces(self, start: int, whole: bool) -> Iterator[tuple[npt.NDArray[np.void], npt.NDArray[np.int64]]]:
-        """Committed records and their seqs from seq ``start`` on.
+    def pieces(
+        self, start: int, whole: bool, end: int | None = None
+    ) -> Iterator[tuple[npt.NDArray[np.void], npt.NDArray[np.int64]]]:
+        """Committed records and their seqs from seq ``start`` on, up to, not including, ``end``.
 
         A live file is read up to its first missing mark; ``whole``: the writer is dead, so read past such marks.
         """
         offset = HEADER_SIZE + RECORD_SIZE * max(0, start - self.first_seq)
-        while True:
-            data = os.pread(self.fd, PIECE_BYTES, offset)
+        stop = POINTS_BYTES_MAX if end is None else HEADER_SIZE + RECORD_SIZE * (end - self.first_seq)
+        while offset < stop:
+            data = os.pread(self.fd, min(PIECE_BYTES, stop - offset), offset)
             records, slots = decode_records(data, offset)
             if not whole and len(slots) and slots[-1] + 1 != len(slots):
                 end = int(np.flatnonzero(slots != np.arange(len(slots)))[0])
@@ -186,7 +189,7 @@ def read_points(
                 return
             try:
                 if isinstance(source, JournalFile):
-                    pieces = _journal_columns(source, cursor, whole, names, named_only)
+                    pieces = _journal_columns(source, cursor, whole, names, named_only, end)
                 else:
                     pieces = read_blocks(
                         source, cursor, rows_max, end=COUNT_MAX if end is None else end, needless=needless
@@ -230,9 +233,9 @@ class _Names:
 
 
 def _journal_columns(
-    journal: JournalFile, first: int, whole: bool, names: _Names, named_only: bool
+    journal: JournalFile, first: int, whole: bool, names: _Names, named_only: bool, end: int | None
 ) -> Iterator[PointColumns]:
-    for records, seqs in journal.pieces(first, whole):
+    for records, seqs in journal.pieces(first, whole, end):
         if named_only:
             named = names.have(records["number"])
             records, seqs = (records, seqs) if named.all() else (records[named], seqs[named])
@@ -268,13 +271,14 @@ def read_key(
         with_seqs: As in read_metric.
     """
     names = _Names(keys)
+    stop = None if rule is None else rule.end
     with ExitStack() as stack:
         journals = open_journals(folder, writer, stack, damage)
         tables, end = _sealed_tables(folder, writer, key, damage, rule, with_seqs)
         parts = [
             part
             for journal in journals
-            for points in _journal_columns(journal, end, whole, names, named_only)
+            for points in _journal_columns(journal, end, whole, names, named_only, stop)
             if (part := _points_of_key(points, key, end, rule)) is not None
         ]
     return [*tables, *(table if with_seqs else table.select(NUMBERS[1:]) for table in _joined(parts))]
