@@ -14,7 +14,8 @@ class TableEntry:
     """One of these: its id on the remote ("" for those known by name), and its fingerprint as it was sent.
 
     ``sent`` is how many versions of a scorer, or records of a dataset, the remote has that are here, too; ``version``
-    what a dataset's changes were counted by there when it was pulled. ``made``: pushes from here made it there; if it
+    what a dataset's changes were counted by there when it was pulled, or a label schema's content there when it was
+    sent. ``made``: pushes from here made it there; if it
     is deleted here, it is deleted there. ``file`` is the number of the file that it was in then: another file that
     lacks it says nothing.
     """

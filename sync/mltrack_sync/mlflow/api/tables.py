@@ -6,6 +6,7 @@ with equal inputs are one, and a label schema is known by its name.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,13 @@ class RemoteSchema:
     schema_id: str
     name: str
     fields: Fields
+
+    @property
+    def content(self) -> str:
+        """A text that changes with what it says."""
+        names = ("type", "instruction", "enable_comment", "input")
+        given = json.dumps([self.fields.get(name) or None for name in names], sort_keys=True)
+        return hashlib.sha256(given.encode()).hexdigest()[:32]
 
 
 class TablesClient(ApiClient):
@@ -153,13 +161,17 @@ class TablesClient(ApiClient):
         found = [self._read(call, row, _schema) for page in listed for row in page]
         return [each for each in found if not each.fields.get("is_default")]
 
-    def create_schema(self, experiment_id: str, fields: Mapping[str, Any]) -> None:
+    def create_schema(self, experiment_id: str, fields: Mapping[str, Any]) -> RemoteSchema:
         """Create a label schema."""
-        self._send_3("POST", "label-schemas/create", {"experiment_id": experiment_id, **fields}, repeatable=False)
+        call = "label-schemas/create"
+        answer = self._send_3("POST", call, {"experiment_id": experiment_id, **fields}, repeatable=False)
+        return self._read(call, answer, _sent_schema)
 
-    def change_schema(self, schema_id: str, fields: Mapping[str, Any]) -> None:
+    def change_schema(self, schema_id: str, fields: Mapping[str, Any]) -> RemoteSchema:
         """Change a label schema: all but its name and type."""
-        self._send_3("PATCH", "label-schemas/update", {"schema_id": schema_id, **fields})
+        call = "label-schemas/update"
+        answer = self._send_3("PATCH", call, {"schema_id": schema_id, **fields})
+        return self._read(call, answer, _sent_schema)
 
     def delete_schema(self, schema_id: str) -> None:
         """Delete a label schema."""
@@ -178,6 +190,10 @@ def _dataset(row: Fields) -> RemoteDataset:
 
 def _schema(row: Fields) -> RemoteSchema:
     return RemoteSchema(identifier(row["schema_id"]), text(row["name"]), mapping(row))
+
+
+def _sent_schema(answer: Fields) -> RemoteSchema:
+    return _schema(mapping(answer["label_schema"]))
 
 
 def _scorers(answer: Fields) -> list[Fields]:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from mltrack.mlflow_plugin.tables_reader import EvaluationDataset, LabelSchema, ScorerVersions
+    from mltrack_sync.mlflow.api.tables import RemoteSchema
     from mltrack_sync.mlflow.plan.pending_tables import DeletedItem, PendingTables
     from mltrack_sync.mlflow.push.run_ids import Identities
     from mltrack_sync.mlflow.push.session import Session
@@ -186,14 +187,17 @@ class TablesPush:
 
     def _push_schema(self, schema: LabelSchema, entry: TableEntry) -> None:
         remote_id = self._identities.experiment_by_id(schema.experiment_id)
-        was_new = self._session.policy.settle(partial(self._settle_schema, schema, remote_id, []))
+        was_new, sent = self._session.policy.settle(partial(self._settle_schema, schema, remote_id, []))
         made = entry.made or was_new
-        done = TableEntry("", schema.fingerprint, made=made, file=self._file)
+        done = TableEntry("", schema.fingerprint, version=sent.content, made=made, file=self._file)
         self._session.ledger.table_sent(LABEL_SCHEMA, schema.key, done)
 
-    def _settle_schema(self, schema: LabelSchema, remote_id: str, asked: list[str], again: bool) -> bool:
-        """Make it what it is here; returns whether it was not there, or only an attempt just before has made it.
+    def _settle_schema(
+        self, schema: LabelSchema, remote_id: str, asked: list[str], again: bool
+    ) -> tuple[bool, RemoteSchema]:
+        """Make it what it is here.
 
+        Returns whether it was not there, or only an attempt just before has made it; and what it is there now.
         ``asked`` is for these attempts: what was to be made where there was none.
         """
         self._session.check()
@@ -204,17 +208,20 @@ class TablesPush:
         }
         found = [each for each in self._client.schemas(remote_id) if each.name == schema.name]
         if found:
-            self._client.change_schema(found[0].schema_id, fields)
-            return bool(asked)
+            return bool(asked), self._client.change_schema(found[0].schema_id, fields)
         asked.append(schema.name)
-        self._client.create_schema(remote_id, {"name": schema.name, "type": schema.kind.upper(), **fields})
-        return True
+        return True, self._client.create_schema(remote_id, {"name": schema.name, "type": schema.kind.upper(), **fields})
 
     def _delete_schema(self, item: DeletedItem, entry: TableEntry) -> None:
+        """Delete it, unless somebody else has changed it there."""
         self._session.check()
         remote_id, name = self._place_of(item)
         for each in self._client.schemas(remote_id) if remote_id else ():
-            if each.name == name:
+            if each.name == name and entry.version not in ("", each.content):
+                self._session.problem(
+                    f"label schema {printable(name)!r} was deleted here and stays on the server, where it was changed"
+                )
+            elif each.name == name:
                 with _already_gone():
                     self._client.delete_schema(each.schema_id)
         self._session.ledger.table_sent(item.kind, item.key, TableEntry())

@@ -169,21 +169,23 @@ def test_what_was_made_from_here_and_is_deleted_is_deleted_on_the_server(
         tracking.delete_dataset(each.dataset_id)
     for scorer in ("short", "other"):
         tracking.delete_scorer(home, scorer)
-    for schema in ("good", "theirs"):
+    (answer,) = [each for each in there.schemas(on_server) if each.name == "answer"]
+    there.change_schema(answer.schema_id, {"enable_comment": False, "input": {"text": {}}, "instruction": "changed"})
+    for schema in ("good", "theirs", "answer"):
         tracking.delete_label_schema(tracking.get_label_schema_by_name(home, schema).schema_id)
-    assert status_of(store, remote).pending_evaluation_items == 5
+    assert status_of(store, remote).pending_evaluation_items == 6
     waits = verify(store, remote).differences
     assert sorted(each.kind for each in waits) == [
-        *("evaluation dataset", "evaluation dataset", "label schema", "scorer", "scorer")
+        *("evaluation dataset", "evaluation dataset", "label schema", "label schema", "scorer", "scorer")
     ]
     assert all(each.remote == "present (waits to be pushed)" for each in waits)
     assert (
         pull(store, remote, selection=mine).evaluation_items == 1
     )  # theirs; what waits to be deleted does not come back
     report = push(store, remote)
-    assert report.evaluation_items == 5
+    assert report.evaluation_items == 6
     stays = [words.partition(" ")[0] for words in report.problems if "stays on the server" in words]
-    assert stays == ["evaluation", "scorer"]
+    assert stays == ["evaluation", "label", "scorer"]
     found = held(there, server, experiment)
     assert (found["scorers"], sorted(found["schemas"])) == ([], ["answer", "passed", "theirs"])
     assert [each.dataset_id for each in there.datasets([on_server])] == [dataset.dataset_id]
