@@ -151,6 +151,23 @@ def test_setup_in_workers_of_ray_train_makes_one_run_in_the_store_of_the_driver(
         assert worker.metrics(key).column("step").to_pylist() == [0, 1, 2, 3, 4]
 
 
+def test_a_machine_without_the_store_says_what_to_do(tmp_path: Path) -> None:
+    if find_spec("ray") is None:
+        pytest.skip("ray is not installed: pip install '.[frameworks]'")
+    from mltrack.integrations.ray import own_store
+
+    head = {"NodeID": "1", "Alive": True, "NodeManagerHostname": "a", "Resources": {"node:__internal_head__": 1.0}}
+    worker = {"NodeID": "2", "Alive": True, "NodeManagerHostname": "b", "Resources": {"CPU": 2.0}}
+    store = tmp_path / ".mltrack"
+    words = own_store(store, [head, worker], "2")
+    assert words.startswith(f"b has no store at {store}, so one begins there")
+    assert words.endswith(f"mltrack pull ssh://b{store}")
+    assert own_store(store, [head, worker], "1") == own_store(store, [head, worker | {"Alive": False}], "1") == ""
+    assert own_store(store, [head, worker | {"NodeManagerHostname": "a"}], "2") == ""
+    Store.create(store)
+    assert own_store(store, [head, worker], "2") == ""
+
+
 def runs_named(runs: list[StoredRun], name: str) -> str:
     (run,) = (run for run in runs if run.info.run_name == name)
     return run.run_id

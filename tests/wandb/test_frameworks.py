@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -11,6 +12,7 @@ import pytest
 
 from mltrack.storage.runs.stored_run import StoredRun
 from mltrack.store import Store
+from mltrack.values.rich import Table
 
 pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(600)]
 
@@ -92,7 +94,7 @@ os.environ["KERAS_BACKEND"] = "torch"
 import keras
 import numpy as np
 import wandb
-from wandb.integration.keras import WandbMetricsLogger, WandbModelCheckpoint
+from wandb.integration.keras import WandbEvalCallback, WandbMetricsLogger, WandbModelCheckpoint
 
 wandb.init(project="nets", name="keras")
 model = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(1)])
@@ -101,6 +103,65 @@ rows = np.random.default_rng(0).normal(size=(64, 3)).astype("float32")
 checkpoints = WandbModelCheckpoint("model.keras", monitor="loss")
 model.fit(rows, rows[:, :1], epochs=3, batch_size=8, verbose=0, callbacks=[WandbMetricsLogger(), checkpoints])
 model.fit(rows, rows[:, :1], epochs=1, batch_size=8, verbose=0, callbacks=[WandbMetricsLogger(log_freq=4)])
+wandb.finish()
+"""
+
+
+MODEL = """
+model = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(1)])
+model.compile(optimizer="sgd", loss="mse")
+rows = np.random.default_rng(0).normal(size=(64, 3)).astype("float32")
+"""
+
+EXAMPLES = """
+class Examples(WandbEvalCallback):
+    def add_ground_truth(self, logs=None):
+        for number in range(3):
+            self.data_table.add_data(number, float(rows[number, 0]))
+
+    def add_model_predictions(self, epoch, logs=None):
+        found = self.model.predict(rows[:3], verbose=0)
+        for number in self.data_table_ref.get_index():
+            self.pred_table.add_data(epoch, *self.data_table_ref.data[number], float(found[number, 0]))
+
+wandb.init(project="nets", name="keras")
+model.fit(rows, rows[:, :1], epochs=2, verbose=0, callbacks=[Examples(["n", "x"], ["epoch", "n", "x", "found"])])
+wandb.finish()
+"""
+
+CATBOOST = """
+import catboost
+import numpy as np
+import wandb
+from wandb.integration.catboost import WandbCallback, log_summary
+
+wandb.init(project="trees", name="catboost")
+rows = np.random.default_rng(0).normal(size=(60, 3))
+model = catboost.CatBoostClassifier(iterations=5, verbose=False, allow_writing_files=False)
+held_out = (rows[50:], rows[50:, 0] > 0)
+model.fit(rows[:50], rows[:50, 0] > 0, eval_set=held_out, callbacks=[WandbCallback()])
+log_summary(model, save_model_checkpoint=True)
+wandb.finish()
+"""
+
+SKLEARN = """
+import numpy as np
+import wandb
+from sklearn.cluster import KMeans
+from sklearn.linear_model import LinearRegression, LogisticRegression
+
+wandb.init(project="digits", name="sklearn")
+rows = np.random.default_rng(0).normal(size=(80, 3))
+classes = (rows[:, 0] > 0).astype(int)
+model = LogisticRegression().fit(rows[:60], classes[:60])
+wandb.sklearn.plot_classifier(
+    model, rows[:60], rows[60:], classes[:60], classes[60:], model.predict(rows[60:]), model.predict_proba(rows[60:]),
+    ["no", "yes"], log_learning_curve=True,
+)
+line = LinearRegression().fit(rows, rows[:, 1])
+wandb.sklearn.plot_regressor(line, rows[:60], rows[60:], rows[:60, 1], rows[60:, 1] + 0.1)
+groups = KMeans(3, n_init=1, random_state=0).fit(rows)
+wandb.sklearn.plot_clusterer(groups, rows, groups.labels_, ["a", "b", "c"])
 wandb.finish()
 """
 
@@ -165,3 +226,37 @@ def test_keras_wandb_callbacks_record_epochs_batches_and_checkpoints(tmp_path: P
     assert run.metrics("epoch/learning_rate").column("value").to_pylist() == pytest.approx([0.01] * 4)
     assert run.metrics("batch/batch_step").column("value").to_pylist() == [0, 4]
     assert any(artifact.path.endswith("model.keras") for artifact in run.artifacts)
+
+
+def test_a_keras_callback_of_examples_records_both_tables(tmp_path: Path) -> None:
+    run = recorded(tmp_path, "keras", KERAS.partition("wandb.init")[0] + "\n" + MODEL + EXAMPLES)
+    names = [artifact.path for artifact in run.artifacts]
+    assert "artifacts/dataset/val/val_data.table.json" in names
+    (last,) = (name for name in names if name.endswith("_pred@2/eval_data.table.json"))
+    found = json.loads(run.artifact_path(last).read_text())
+    assert found["columns"] == ["epoch", "n", "x", "found"]
+    assert [row[:2] for row in found["data"]] == [[1, 0], [1, 1], [1, 2]]
+
+
+def test_catboosts_wandb_callback_records_evaluations_and_the_summary(tmp_path: Path) -> None:
+    run = recorded(tmp_path, "catboost", CATBOOST)
+    assert run.params["iterations"] == "5"
+    for name in ("learn-Logloss", "validation-Logloss"):
+        assert run.metrics(name).column("step").to_pylist() == [0, 1, 2, 3, 4]
+    assert run.series_kinds()["Feature Importance_table"] == "table"
+    assert any(artifact.path.startswith("artifacts/model/") for artifact in run.artifacts)
+
+
+def test_charts_of_models_of_scikit_learn_are_the_tables_that_they_are_drawn_from(tmp_path: Path) -> None:
+    run = recorded(tmp_path, "sklearn", SKLEARN)
+    kinds = run.series_kinds()
+    charts = "calibration_curve class_proportions confusion_matrix elbow_curve feature_importances learning_curve"
+    charts += " outlier_candidates precision_recall residuals roc silhouette_plot summary_metrics"
+    assert kinds == {f"{chart}_table": "table" for chart in charts.split()}
+    ((_, _, matrix),) = run.series("confusion_matrix_table")
+    assert isinstance(matrix, Table)
+    assert matrix.columns == ["Predicted", "Actual", "Count"]
+    assert sum(row[2] for row in matrix.rows) == 20
+    importances = run.series("feature_importances_table")[0][2]
+    assert isinstance(importances, Table)
+    assert importances.rows[0][0] == "feature_0"

@@ -33,7 +33,7 @@ def test_arguments_of_init_that_are_not_here_are_refused(options: dict[str, Any]
         wandb.init(project="p", **options)
 
 
-@pytest.mark.parametrize("name", ["fastai", "integration.catboost", "sdk.internal", "data_types.other"])
+@pytest.mark.parametrize("name", ["fastai", "integration.sacred", "sdk.internal", "data_types.other"])
 def test_a_module_that_is_not_here_says_what_to_use_under_its_name_here(name: str) -> None:
     with pytest.raises(UnsupportedImportError, match=rf"mltrack\.wandb has no module wandb\.{re.escape(name)}"):
         importlib.import_module(f"mltrack.wandb.{name}")

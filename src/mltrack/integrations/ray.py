@@ -21,12 +21,14 @@ from mltrack.recording.current_store import (
     current_layout,
     is_store_set,
     set_store,
+    store_folder,
     workspace_of,
 )
 from mltrack.recording.starting import create_run, resume_run
+from mltrack.text.printing import say
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from mltrack.recording.run import Run
 
@@ -142,7 +144,8 @@ def setup_mltrack(
         experiment_name: its experiment; else that of the environment.
         tags: tags to set.
         parent_run_id: the run that it is a child of.
-        store: the store; else ``$MLTRACK_STORE``, else that of the folder which Ray was started in.
+        store: the store; else ``$MLTRACK_STORE``, else that of the folder which Ray was started in. On several machines
+            it has to be in a folder that all share; a machine that has no store there says so, and begins one.
         rank_zero_only: in Ray Train, only the worker of rank 0 records; others get a run that ignores all calls.
 
     Raises:
@@ -155,6 +158,7 @@ def setup_mltrack(
         set_store(store)
     elif started_in and not is_store_set():
         set_store(find_store(start=Path(started_in)))  # the working folder is the trial's, or the training's
+    _warn_of_own_store()
     texts = {key: str(value) for key, value in (tags or {}).items()}
     if trial_id is not None:
         texts = {TRIAL_TAG: trial_id, TRIAL_NAME_TAG: str(trial_name)} | texts
@@ -165,6 +169,38 @@ def setup_mltrack(
     log_new_params(run, as_params(flatten_dict(dict(config or {}))))
     _end_with_thread(run)
     return run
+
+
+def _warn_of_own_store() -> None:
+    """Say that runs go into a store that the other machines do not see, if this is one of several."""
+    import ray
+
+    if ray.is_initialized():
+        words = own_store(store_folder(), ray.nodes(), ray.get_runtime_context().get_node_id())
+        if words:
+            say(f"mltrack: {words}", err=True)
+
+
+def own_store(store: Path, nodes: Iterable[Mapping[str, Any]], node_id: str) -> str:
+    """What to say where a store would begin on a machine that is not the only one, nor that of the driver; else "".
+
+    Args:
+        store: The store's folder.
+        nodes: The cluster's, as ``ray.nodes()`` gives them.
+        node_id: Which of them this is.
+    """
+    alive = [node for node in nodes if node.get("Alive")]
+    here = next((node for node in alive if node["NodeID"] == node_id), None)
+    if here is None or "node:__internal_head__" in here.get("Resources", {}) or (store / "store.json").is_file():
+        return ""
+    host = here["NodeManagerHostname"]
+    if all(node["NodeManagerHostname"] == host for node in alive):
+        return ""
+    return (
+        f"{host} has no store at {store}, so one begins there that other machines of the cluster do not see: set"
+        f" MLTRACK_STORE, or setup_mltrack(store=...), to a folder that all of them share; or bring its runs later, by:"
+        f" mltrack pull ssh://{host}{store}"
+    )
 
 
 def _parent_id() -> str | None:

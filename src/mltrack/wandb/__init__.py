@@ -6,6 +6,7 @@ What wandb has and this has not raises an UnsupportedError that says what to use
 from __future__ import annotations
 
 import sys
+from importlib import import_module as _import_module
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -198,6 +199,8 @@ else:
             return _methods[name]
         if name == "data_types":
             return sys.modules[__name__]
+        if name == "sklearn":  # as in wandb, without an import of it
+            return _import_module("mltrack.wandb.integration.sklearn")
         if name.startswith("_"):
             raise AttributeError(name)
         raise _refuse(name)

@@ -21,7 +21,7 @@ _FACE = "mltrack.wandb"
 _SAME = ("data_types", "errors", "plot", "util")
 _REAL = {"integration": "mltrack.wandb.integration"} | {
     f"{above}{name}": f"mltrack.wandb.integration.{name}"
-    for name in ("keras", "lightgbm", "xgboost")
+    for name in ("catboost", "keras", "lightgbm", "sklearn", "xgboost")
     for above in ("", "integration.")
 }
 """Modules that there are, by wandb's names."""

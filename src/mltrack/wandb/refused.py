@@ -38,6 +38,7 @@ NAMES = {
     "upsert_artifact": "log each version whole, with run.log_artifact",
     "finish_artifact": "log each version whole, with run.log_artifact",
     "log_graph": "log the model's text with run.log",
+    "plot_decision_boundaries": "draw them with matplotlib and log the figure",
 }
 """Names, of the module and of a run."""
 
@@ -47,8 +48,7 @@ MODULES = {
     "tensorboard": "use mltrack.integrations.tensorboard.SummaryWriter, or mltrack import with the event files",
     "xgboost": "import wandb.integration.xgboost, or use mltrack.integrations.xgboost",
     "lightgbm": "import wandb.integration.lightgbm, or use mltrack.integrations.lightgbm",
-    "catboost": "use mltrack.autolog()",
-    "sklearn": "use mltrack.autolog(), and wandb.plot for charts",
+    "catboost": "import wandb.integration.catboost, or use mltrack.autolog()",
     "fastai": "use mltrack.autolog()",
     "gym": "log the video's file with wandb.Video(path)",
     "sacred": "log from the experiment's own functions",

@@ -14,9 +14,10 @@ from urllib.parse import unquote, urlsplit
 
 from mltrack.environment import SOURCE_NAME_TAG
 from mltrack.importers.aim.encoding import BLOB, TypedObject, decode_path, decode_value, encode_path, fold
+from mltrack.importers.aim.numbers import numbers_of
 from mltrack.importers.aim.objects import LOG_LINE, LOG_RECORD, file_of, line_of, objects_of, value_of
 from mltrack.importers.aim.rocks import RocksFolder
-from mltrack.importers.aim.sequences import Sequence, count_with_epochs, numbers_of, sequences_of
+from mltrack.importers.aim.sequences import Sequence, count_with_epochs, sequences_of
 from mltrack.importers.batches import make_batch
 from mltrack.importers.json_fields import params_of
 from mltrack.importers.source import SourceError, SourceFile, SourceValue
@@ -31,7 +32,6 @@ __all__ = ["AimRun"]
 SYSTEM_PARAMS = "__system_params"
 OBJECTS = {"aim.text", "aim.image", "aim.distribution", "aim.audio", "aim.figure", LOG_LINE, LOG_RECORD}
 CONSOLE, MESSAGES = "output.log", "messages.log"
-ROWS = 1 << 16
 
 
 @dataclass(slots=True)
@@ -141,15 +141,13 @@ class AimRun:
                 if not sequence.is_numbers:
                     continue
                 try:
-                    columns, lost = numbers_of(rocks, sequence)
+                    for part in numbers_of(rocks, sequence, partial(self._on_lost, sequence)):
+                        yield make_batch(part.keys, part.codes, part.steps, part.times, part.values)
                 except SourceError as error:
                     self.findings.problem(self.where, f"{sequence.key!r:.80}: {error}")
-                    continue
-                if lost:
-                    self.findings.problem(self.where, f"{sequence.key!r:.80}: {lost:,} numbers without a whole step")
-                for at in range(0, len(columns), ROWS):
-                    part = columns.take(slice(at, at + ROWS))
-                    yield make_batch(part.keys, part.codes, part.steps, part.times, part.values)
+
+    def _on_lost(self, sequence: Sequence, count: int) -> None:
+        self.findings.problem(self.where, f"{sequence.key!r:.80}: {count:,} numbers without a whole step")
 
     # --- objects ---
 

@@ -23,6 +23,7 @@ __all__ = ["NumberArray", "RocksFolder"]
 _FILES = re.compile(r"CURRENT|IDENTITY|MANIFEST-\d+|OPTIONS-\d+|\d+\.(?:sst|log|blob)")
 _NUMBER_BYTES, _KEY_BYTES = 9, 10
 _CHUNK_ITEMS = 1 << 16
+_COLUMNS = ("places", "floats", "integers", "whole")
 
 
 class NumberArray:
@@ -45,11 +46,23 @@ class NumberArray:
         """Which of them are whole numbers."""
         self.places = self.places[known]
 
+    @property
+    def order(self) -> npt.NDArray[np.uint64]:
+        """The places as the database orders them: those below zero come last."""
+        return self.places.view(np.uint64)
+
+    def take(self, index: slice) -> NumberArray:
+        """Some of them."""
+        found = NumberArray([], [])
+        for name in _COLUMNS:
+            setattr(found, name, getattr(self, name)[index])
+        return found
+
     @classmethod
     def joined(cls, parts: list[NumberArray]) -> NumberArray:
         """The parts as one."""
         found = cls([], [])
-        for name in ("places", "floats", "integers", "whole") if parts else ():
+        for name in _COLUMNS if parts else ():
             setattr(found, name, np.concatenate([getattr(part, name) for part in parts]))
         return found
 
@@ -133,7 +146,14 @@ class RocksFolder:
         Raises:
             SourceError: it can't be read.
         """
-        parts: list[NumberArray] = []
+        return NumberArray.joined(list(self.number_pieces(prefix)))
+
+    def number_pieces(self, prefix: bytes) -> Iterator[NumberArray]:
+        """The same, some at a time, in the order of the database.
+
+        Raises:
+            SourceError: they can't be read further.
+        """
         places: list[bytes] = []
         values: list[bytes] = []
         at = len(prefix) + 1
@@ -142,6 +162,7 @@ class RocksFolder:
                 places.append(key[at:-1])
                 values.append(value)
                 if len(values) == _CHUNK_ITEMS:
-                    parts.append(NumberArray(places, values))
+                    yield NumberArray(places, values)
                     places, values = [], []
-        return NumberArray.joined([*parts, NumberArray(places, values)])
+        if values:
+            yield NumberArray(places, values)

@@ -12,9 +12,8 @@ import numpy as np
 
 from mltrack.importers.aim.encoding import encode_path
 from mltrack.importers.aim.rocks import RocksFolder
-from mltrack.importers.batches import Columns
 
-__all__ = ["Sequence", "count_with_epochs", "numbers_of", "sequences_of", "times_of"]
+__all__ = ["Sequence", "count_with_epochs", "ns_of_seconds", "sequences_of", "times_of"]
 
 HASHED = 2
 """The version of sequences of numbers since aim 3.18: their places are hashes of their steps."""
@@ -98,36 +97,6 @@ def _key(name: str, context: str, fields: Any) -> str:
     return f"{context}/{name}" if context else name
 
 
-def numbers_of(rocks: RocksFolder, sequence: Sequence) -> tuple[Columns, int]:
-    """Its points in the order of time, and how many can't be taken, as their step is missing or not a whole number.
-
-    Raises:
-        SourceError: they can't be read.
-    """
-    values, times = rocks.numbers(sequence.prefix("val")), rocks.numbers(sequence.prefix("time"))
-    if sequence.version == HASHED:
-        given = rocks.numbers(sequence.prefix("step"))
-        places, mine, theirs = np.intersect1d(values.places, given.places, assume_unique=True, return_indices=True)
-        whole = given.whole[theirs]
-        places, mine, steps = places[whole], mine[whole], given.integers[theirs][whole]
-    else:
-        places, mine, steps = values.places, np.arange(len(values.places)), values.places
-    order = np.argsort(times.places, kind="stable")
-    at = np.searchsorted(times.places, places, sorter=order)
-    found = order[np.minimum(at, max(len(order) - 1, 0))] if len(order) else np.zeros(len(places), np.int64)
-    timed = times.places[found] == places if len(order) else np.zeros(len(places), np.bool_)
-    moments = np.where(timed, _ns(times.floats[found]) if len(order) else 0, 0)
-    ranked = np.lexsort((steps, moments))
-    columns = Columns(
-        [sequence.key],
-        np.zeros(len(ranked), np.int64),
-        steps[ranked],
-        moments[ranked],
-        values.floats[mine][ranked],
-    )
-    return columns, len(values.places) - len(ranked)
-
-
 def times_of(rocks: RocksFolder, sequence: Sequence) -> dict[int, int]:
     """The times in ns of a sequence of objects, by step.
 
@@ -135,10 +104,10 @@ def times_of(rocks: RocksFolder, sequence: Sequence) -> dict[int, int]:
         SourceError: they can't be read.
     """
     times = rocks.numbers(sequence.prefix("time"))
-    return dict(zip(times.places.tolist(), _ns(times.floats).tolist(), strict=True))
+    return dict(zip(times.places.tolist(), ns_of_seconds(times.floats).tolist(), strict=True))
 
 
-def _ns(seconds: Any) -> Any:
+def ns_of_seconds(seconds: Any) -> Any:
     """Seconds since the epoch in ns, to the microsecond, which is what a float has."""
     with np.errstate(invalid="ignore"):
         usable = np.where(np.abs(seconds) < 9e9, seconds, 0.0)

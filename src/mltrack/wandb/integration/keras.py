@@ -1,8 +1,9 @@
-"""``wandb.integration.keras``: WandbMetricsLogger and WandbModelCheckpoint, for Keras 3."""
+"""``wandb.integration.keras``: WandbMetricsLogger, WandbModelCheckpoint and WandbEvalCallback, for Keras 3."""
 
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from typing import Any
 
 from keras import callbacks
@@ -11,7 +12,7 @@ import mltrack.wandb as wandb
 from mltrack.wandb.integration.best import need_run
 from mltrack.wandb.refused import refuse
 
-__all__ = ["WandbMetricsLogger", "WandbModelCheckpoint"]
+__all__ = ["WandbEvalCallback", "WandbMetricsLogger", "WandbModelCheckpoint"]
 
 
 class WandbMetricsLogger(callbacks.Callback):  # type: ignore[misc]  # keras may not be installed
@@ -88,6 +89,76 @@ class WandbModelCheckpoint(callbacks.ModelCheckpoint):  # type: ignore[misc]  # 
             artifact = wandb.Artifact(name=f"run_{self._run.id}_model", type="model")
             artifact.add_file(path)
             self._run.log_artifact(artifact, aliases=aliases)
+
+
+class WandbEvalCallback(callbacks.Callback, ABC):  # type: ignore[misc]  # keras may not be installed
+    """Logs a table of examples before the training, and one of predictions after each epoch, as artifacts.
+
+    A subclass fills ``data_table`` in ``add_ground_truth`` and ``pred_table`` in ``add_model_predictions``, where
+    ``data_table_ref`` is the table of examples, as it was logged.
+    """
+
+    data_table: wandb.Table
+    pred_table: wandb.Table
+
+    def __init__(self, data_table_columns: list[str], pred_table_columns: list[str], *_: Any, **__: Any) -> None:
+        """Log to the current run.
+
+        Args:
+            data_table_columns: of the examples.
+            pred_table_columns: of the predictions.
+
+        Raises:
+            Error: there is no current run.
+        """
+        super().__init__()
+        self._run = need_run("WandbEvalCallback()")
+        self.data_table_columns, self.pred_table_columns = data_table_columns, pred_table_columns
+        self.data_table_ref: wandb.Table | None = None
+
+    @abstractmethod
+    def add_ground_truth(self, logs: dict[str, float] | None = None) -> None:
+        """Add the examples: ``self.data_table.add_data(...)``."""
+
+    @abstractmethod
+    def add_model_predictions(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Add what is predicted for them: ``self.pred_table.add_data(...)``."""
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Log the examples."""
+        self.init_data_table(self.data_table_columns)
+        self.add_ground_truth(logs)
+        self.log_data_table()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Log the predictions."""
+        self.init_pred_table(self.pred_table_columns)
+        self.add_model_predictions(epoch, logs)
+        self.log_pred_table()
+
+    def init_data_table(self, column_names: list[str]) -> None:
+        """Begin the table of examples."""
+        self.data_table = wandb.Table(columns=column_names, allow_mixed_types=True)
+
+    def init_pred_table(self, column_names: list[str]) -> None:
+        """Begin a table of predictions."""
+        self.pred_table = wandb.Table(columns=column_names)
+
+    def log_data_table(self, name: str = "val", type: str = "dataset", table_name: str = "val_data") -> None:
+        """Log the examples as an artifact, which counts as used by the run."""
+        self._log(name, type, self.data_table, table_name, None)
+        self.data_table_ref = self.data_table
+
+    def log_pred_table(
+        self, type: str = "evaluation", table_name: str = "eval_data", aliases: list[str] | None = None
+    ) -> None:
+        """Log the predictions as a version of the artifact ``run_ID_pred``."""
+        self._log(f"run_{self._run.id}_pred", type, self.pred_table, table_name, aliases or ["latest"])
+
+    def _log(self, name: str, kind: str, table: wandb.Table, table_name: str, aliases: list[str] | None) -> None:
+        artifact = wandb.Artifact(name=name, type=kind)
+        artifact.add(table, table_name)
+        self._run.log_artifact(artifact, aliases=aliases)
 
 
 def __getattr__(name: str) -> Any:
