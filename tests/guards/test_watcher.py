@@ -24,6 +24,7 @@ from mltrack.guards.process import GuardProcess
 from mltrack.guards.rules import Guard, as_guards
 from mltrack.guards.watcher import LIST_EVERY_S, RunWatch, StoreWatch, ask
 from mltrack.recording import current_store, fluent
+from mltrack.recording.guarding import UnseenRules
 from mltrack.recording.run import Run
 from mltrack.storage.runs.alerts import append_alert
 from mltrack.storage.runs.edit import set_tag
@@ -314,6 +315,28 @@ def test_a_store_is_watched_for_runs_that_start_and_not_for_those_that_have_ende
             "step": 0,
         }
     ]
+
+
+def test_a_rule_on_a_metric_that_was_never_logged_says_so_at_the_end_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rules = as_guards(["los > 10", "acc* < 0", "loss is NaN", "any metric is NaN", Guard("x > 1", experiments=["no"])])
+    words = "the rule 'los > 10' had nothing to look at, as no metric 'los' was logged; did you mean loss?"
+    current_store.set_store(tmp_path / ".mltrack")
+    told: list[str] = []
+    watch = StoreWatch(Store.create(tmp_path / ".mltrack"), rules, on_trouble=told.append)
+    watch.look()
+    with fluent.start_run() as run:
+        run.attach(UnseenRules(run._recorder, rules))
+        run.log({"loss": 1.0, "accuracy": 0.5}, step=0)
+        watch.look()
+    watch.look()
+    watch.look()
+    assert told == [f"run {run.run_id}: {words}"]
+    assert [record.getMessage() for record in caplog.records] == told
+    with fluent.start_run() as empty:
+        empty.attach(UnseenRules(empty._recorder, rules))
+    assert len(caplog.records) == 1
 
 
 class BlinkingStore(Store):

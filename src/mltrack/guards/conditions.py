@@ -14,12 +14,13 @@ from mltrack.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ANY", "Condition", "Query", "Silence", "Span", "Value", "parse_condition"]
+__all__ = ["ANY", "SYSTEM", "Condition", "Query", "Silence", "Span", "Value", "parse_condition"]
 
 ANY = "*"
 """The pattern of any metric but those of the machine's load."""
 
 SYSTEM = "system/"
+"""How the names of the machine's load begin."""
 
 EXAMPLES = "write for example: loss is NaN; loss > 10 for 100 steps; no point for 10 min; or a SELECT"
 

@@ -17,6 +17,7 @@ from mltrack.errors import BusyError, MltrackError, NotFoundError, UsageError
 from mltrack.guards.actions import Actions, is_process, is_undone
 from mltrack.guards.conditions import Query, Silence
 from mltrack.guards.evaluation import Finding, Seen, advance, overdue
+from mltrack.guards.unseen import logged_metrics, unseen
 from mltrack.storage.runs.alerts import append_alert, fired
 from mltrack.storage.runs.stop_file import is_stop_requested
 from mltrack.storage.runs.stored_run import StoredRun
@@ -251,6 +252,12 @@ class RunWatch:
         self._threads.append(thread)
         thread.start()
 
+    def say_unseen(self) -> None:
+        """Say, at the end of the run, which rules are on metrics that it never logged."""
+        experiment = self.run.info.experiment_name
+        for words in unseen(self._guards, experiment, logged_metrics(self.run.state)):
+            self._on_trouble(f"run {self.run.run_id}: {words}")
+
     @property
     def busy(self) -> bool:
         """Whether a command or a webhook is not done."""
@@ -311,6 +318,8 @@ class StoreWatch:
         for run_id, watch in list(self._watched.items()):
             try:
                 live = watch.look()
+                if not live:
+                    watch.say_unseen()
             except NotFoundError:
                 live = not self._is_here()
             except OSError as error:  # of a disk that may come back

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from mltrack.journal.recorder import Recorder
     from mltrack.storage.runs.stored_run import StoredRun
 
-__all__ = ["RunGuards", "given_guards"]
+__all__ = ["RunGuards", "UnseenRules", "given_guards"]
 
 LOOK_EVERY_S = 0.1
 """How often ``should_stop`` looks for the file that asks a run to stop."""
@@ -43,6 +44,31 @@ def given_guards(guards: Guard | str | Sequence[Guard | str] | bool | None) -> l
     from mltrack.guards.rules import as_guards
 
     return as_guards(guards)
+
+
+class UnseenRules:
+    """Says at the end of a run which of its rules are on metrics that it never logged. An attachment of a run."""
+
+    def __init__(self, recorder: Recorder, guards: Sequence[Guard]) -> None:
+        self._recorder = recorder
+        self._guards = guards
+        self._owner = os.getpid()
+
+    def stop(self) -> None:
+        """The run ends; other processes that log to it have done so, or their metrics are not known here."""
+        if os.getpid() != self._owner:
+            return
+        try:
+            from mltrack.guards.unseen import logged_metrics, unseen
+            from mltrack.storage.runs.state import RunState
+
+            state = RunState(self._recorder.folder)
+            state.update()
+            experiment = state.info().experiment_name
+            for words in unseen(self._guards, experiment, logged_metrics(state)):
+                say("run %s: %s", state.folder.run_id, words)
+        except TROUBLE as error:
+            say("run %s: its guards' metrics are not known: %s", self._recorder.folder.run_id, words_of(error))
 
 
 class RunGuards:
@@ -89,6 +115,7 @@ class RunGuards:
             say("run %s: its guards can't be watched: %s", self.run_id, words_of(error))
             return
         self.attach(watching)
+        self.attach(UnseenRules(self._recorder, guards))
 
     @property
     def should_stop(self) -> bool:
