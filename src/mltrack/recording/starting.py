@@ -17,7 +17,7 @@ from mltrack.environment import (
     SOURCE_TYPE_TAG,
     USER_TAG,
 )
-from mltrack.errors import NotFoundError, RunStateError, UsageError
+from mltrack.errors import MltrackError, NotFoundError, RunStateError, UsageError
 from mltrack.journal.recorder import Recorder
 from mltrack.process.trouble import TROUBLE, say, words_of
 from mltrack.recording.current_store import chosen_experiment, workspace_of
@@ -32,6 +32,7 @@ from mltrack.values.run_names import random_name
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from mltrack.storage.runs.stored_run import StoredRun
 
 __all__ = [
     "attach_system_metrics",
@@ -225,12 +226,28 @@ def start_fork(
     named = {RUN_NAME_TAG: f"{parent.info.run_name}-fork", **copied, **tags}
     run = create_run(layout, experiment, named, facts=facts, params=parent.params)
     run.continue_after(facts[0]["step"])
+    _copy_stand_ins(layout, parent, run, facts[0]["step"])
     parent.refresh()
     if parent.state.stage == DELETED or not parent.folder.path.is_dir():  # a purge may not have seen the fork
         run.end("FAILED")
         set_stage(layout, run.run_id, DELETED)
         raise RunStateError(f"run {parent.run_id} was deleted while it was forked", hint="restore it, then fork it")
     return run
+
+
+def _copy_stand_ins(layout: Layout, parent: StoredRun, run: Run, step: int) -> None:
+    """Give a fork the points of its parent that will not stay where they are.
+
+    Raises:
+        CorruptionError, StoreError: they can't be read or written; the fork has failed.
+    """
+    from mltrack.storage.runs.rewinding import fork_stand_ins
+
+    try:
+        fork_stand_ins(parent, step, layout, run.run_id)
+    except MltrackError:
+        run.end("FAILED")
+        raise
 
 
 def _user() -> str:

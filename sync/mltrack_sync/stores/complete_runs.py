@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mltrack.errors import MltrackError
+from mltrack.storage.runs.stand_ins import STANDS_IN
 from mltrack_sync.stores.file_marks import MARK_BYTES
 from mltrack_sync.stores.transfer import CompleteRun, FileKind, Need, SourceChangedError, TransferError, UnitSnapshot
 from mltrack_sync.stores.unit_files import check_snapshot
@@ -22,6 +23,7 @@ __all__ = [
     "RUN_FILES_MAX",
     "check_complete",
     "file_sizes",
+    "has_both",
     "is_small",
     "read_complete",
     "read_each",
@@ -49,6 +51,12 @@ def is_small(snapshot: UnitSnapshot, sizes: Mapping[str, int] | None = None) -> 
     if any(state.path.startswith("live/") for state in snapshot.files):
         return False
     return sum((sizes or file_sizes(snapshot)).values()) <= RUN_BYTES_MAX
+
+
+def has_both(run: CompleteRun) -> bool:
+    """Whether a run has writers next to one that stands in for others: which of its points count is to be found out."""
+    logs = [data for path, data in run.contents.items() if path.startswith("events/")]
+    return len(logs) > 1 and any(STANDS_IN in data.partition(b"\n")[0] for data in logs)
 
 
 def read_each(
@@ -113,6 +121,8 @@ def check_complete(run: CompleteRun) -> None:
             raise _changed(snapshot, state.path)
         if state.sha256 and hashlib.sha256(data).hexdigest() != state.sha256:
             raise _changed(snapshot, state.path)
+    if has_both(run):
+        raise TransferError(f"{snapshot.unit} has points that stand in for others: it is copied by itself")
     if contents.keys() != sizes.keys() or any(len(contents[path]) != size for path, size in sizes.items()):
         raise TransferError(f"{snapshot.unit} did not come with the files of its snapshot")
 

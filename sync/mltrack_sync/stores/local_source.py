@@ -14,7 +14,7 @@ from mltrack.disk.codec import FORMAT_VERSION
 from mltrack.disk.filesystem import NotRegularError, open_regular
 from mltrack.entities import RunHead
 from mltrack.errors import MltrackError, NotFoundError
-from mltrack_sync.stores.complete_runs import file_sizes, is_small, with_checksums
+from mltrack_sync.stores.complete_runs import file_sizes, has_both, is_small, with_checksums
 from mltrack_sync.stores.run_positions import next_event, positions_of
 from mltrack_sync.stores.run_snapshot import SMALL_BYTES_MAX, RunReading
 from mltrack_sync.stores.run_token import RunState, live_token, run_state, run_token
@@ -219,6 +219,8 @@ class LocalSource:
         for path, size in sizes.items():
             contents[path] = small[path][:size] if path in small else _read(f"{folder}/{path}", size)
         run = CompleteRun(snapshot, contents)
+        if has_both(run):
+            return None
         return with_checksums(run) if self._hashing else run
 
     def _file(self, path: Path, state: FileState, start: int, unit: str) -> Iterator[Piece]:

@@ -203,13 +203,17 @@ class LocalTarget:
         )
 
     def _hiding(self, run: RunFolder, snapshot: UnitSnapshot, pieces: Iterable[Piece]) -> Iterator[Piece]:
-        """The pieces; where stand-ins and the run's own writers meet, those that come don't count until all is here."""
+        """The pieces; where stand-ins and the run's own writers meet, those that come don't count until all is here.
+
+        Where both come, the stand-ins don't.
+        """
         known = {name.partition(".")[0] for name in _names(run.events)}
         new = {writer_of(state.path) for state in snapshot.files if state.path.startswith("events/")} - known
         if known and new and may_have_stand_ins(run.events):
             hide_arriving(self._layout, run.run_id, new, fs=self._fs)
+        several = len(known | new) > 1
         for piece in pieces:
-            writer = writer_of(piece.path) if known and piece.path.startswith("events/") else ""
+            writer = writer_of(piece.path) if several and piece.path.startswith("events/") else ""
             if writer in new and piece.start == 0 and STANDS_IN in piece.data.partition(b"\n")[0]:
                 hide_arriving(self._layout, run.run_id, [writer], fs=self._fs)
             yield piece

@@ -1,7 +1,8 @@
 """The snapshot of a run, which may be recorded while it is taken.
 
 It is read in the order in which readers read: who is alive, how far the points go, the segments, then the events.
-So the names of all points in it, and the facts about them, are in the events in it.
+So the names of all points in it, and the facts about them, are in the events in it. Writers whose points do not count,
+as others take their place just now (disk/arriving.py), are left out: else a copy would have these points twice.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mltrack.disk.absent import ABSENT_FILE, read_absent
+from mltrack.disk.arriving import read_arriving
 from mltrack.disk.artifact_files import hash_file
 from mltrack.disk.codec import HEADER_SIZE, BadLine, decode_header
 from mltrack.disk.elsewhere import MARKER_SUFFIX
@@ -22,7 +24,7 @@ from mltrack.errors import NotFoundError
 from mltrack_sync.stores.artifact_facts import ARTIFACTS, ArtifactFacts
 from mltrack_sync.stores.events_file import EventsFile
 from mltrack_sync.stores.file_marks import committed_end, line_end, mark_of
-from mltrack_sync.stores.point_ranges import has_points
+from mltrack_sync.stores.point_ranges import has_points, writer_of
 from mltrack_sync.stores.transfer import FileKind, FileState, TransferError
 from mltrack_sync.stores.unit_files import file_kind, is_writer
 
@@ -81,6 +83,14 @@ class RunReading:
         if not any(log.start_end for log in logs):
             raise NotFoundError(
                 f"no run {os.path.basename(folder)}: its start was never written", hint="see: mltrack ls"
+            )
+        if os.path.lexists(f"{folder}/live/arriving"):  # few runs have one
+            hidden = read_arriving(Path(folder)).hidden
+            logs = [log for log in logs if log.writer not in hidden]
+            found.live = tuple(writer for writer in found.live if writer not in hidden)
+            series, segments, points = (
+                [state for state in states if writer_of(state.path) not in hidden]
+                for states in (series, segments, points)
             )
         found._arrange(logs, series, segments, points, artifact_bytes_max)
         return found

@@ -16,11 +16,15 @@ from mltrack.values.scalars import integer
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
+    import numpy.typing as npt
+
     from mltrack.disk.layout import Layout, RunFolder
+    from mltrack.disk.segment import PointColumns
     from mltrack.storage.runs.point_sources import PointSource
     from mltrack.storage.runs.visibility import Rewind
 
-__all__ = ["fork_event", "is_rewound_already", "rewind_event", "rewind_run", "undo_rewind"]
+__all__ = ["fork_event", "fork_stand_ins", "is_rewound_already", "rewind_event", "rewind_run", "undo_rewind"]
 
 COUNT_BYTES = 1 << 20
 
@@ -123,6 +127,8 @@ def is_rewound_already(folder: RunFolder, step: int) -> bool:
 def fork_event(run: StoredRun, step: int) -> dict[str, Any]:
     """The event that makes a new run a fork of ``run``: with all points up to ``step`` that it has now.
 
+    But for those of stand-ins, which will go: ``fork_stand_ins`` copies these.
+
     Raises:
         InvalidMetricError: the step is not a 64-bit integer.
         CorruptionError: a file with its points is damaged.
@@ -130,10 +136,50 @@ def fork_event(run: StoredRun, step: int) -> dict[str, Any]:
     step = integer("step", step)
     history = []
     for source in run.point_sources():
-        end = _end_of_history(source, step)
+        end = 0 if _is_stand_in(source) else _end_of_history(source, step)
         if end:
             history.append(_inherited(source, end, step))
     return {"type": "fork", "run_id": run.run_id, "step": step, "history": history}
+
+
+def fork_stand_ins(run: StoredRun, step: int, layout: Layout, fork_id: str, *, fs: FileSystem = LOCAL) -> None:
+    """Copy points of stand-ins into a fork, up to the step: they are removed when the run's own writers come.
+
+    Args:
+        run: The parent, as ``fork_event`` read it.
+        step: The step that it was forked at.
+        layout: The store.
+        fork_id: The fork, which exists.
+        fs: The file system to write with.
+
+    Raises:
+        CorruptionError: a file with the points is damaged.
+        StoreError: the disk refuses.
+    """
+    from mltrack.storage.runs.imported import RunImport
+
+    damage: list[Any] = []
+    sources = [source for source in run.point_sources() if _is_stand_in(source)]
+    if not sources:
+        return
+    writer = RunImport(layout, fork_id, f"run:{run.run_id}", fs=fs)
+    whole = False
+    try:
+        for source in sources:
+            for points in source.read(0, damage):
+                mine = points.take(_up_to(points, step))
+                writer.log_rows(mine.keys, mine.codes.astype("int64"), mine.values, mine.steps, mine.times)
+        whole = not damage
+    finally:
+        writer.close(whole=whole)
+    if damage:
+        raise damage[0]
+
+
+def _is_stand_in(source: PointSource) -> bool:
+    from mltrack.storage.runs.stand_ins import may_stand_in
+
+    return may_stand_in(source.folder.events / f"{source.writer}.jsonl")
 
 
 def _inherited(source: PointSource, end: int, step: int) -> dict[str, Any]:
@@ -148,17 +194,23 @@ def _inherited(source: PointSource, end: int, step: int) -> dict[str, Any]:
 
 def _end_of_history(source: PointSource, step: int) -> int:
     """The seq after the last point of a writer that a fork at a step begins with; 0 if there is none."""
-    import numpy as np
-
     damage: list[Any] = []
     end = 0
     for points in source.read(0, damage):
-        system = [code for code, key in enumerate(points.keys) if key.startswith(SYSTEM_METRICS)]
-        mine = points.steps <= step
-        if system:
-            mine &= ~np.isin(points.codes, system)
-        if mine.any():
-            end = int(points.seqs[np.flatnonzero(mine)[-1]]) + 1
+        mine = _up_to(points, step)
+        if len(mine):
+            end = int(points.seqs[mine[-1]]) + 1
     if damage:
         raise damage[0]
     return end
+
+
+def _up_to(points: PointColumns, step: int) -> npt.NDArray[np.int64]:
+    """The indices of those that a fork at a step begins with."""
+    import numpy as np
+
+    system = [code for code, key in enumerate(points.keys) if key.startswith(SYSTEM_METRICS)]
+    mine = points.steps <= step
+    if system:
+        mine &= ~np.isin(points.codes, system)
+    return np.flatnonzero(mine)

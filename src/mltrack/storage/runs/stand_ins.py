@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     Hashes = npt.NDArray[np.uint64]
 
-__all__ = ["STANDS_IN", "hide_arriving", "may_have_stand_ins", "replace_stand_ins"]
+__all__ = ["STANDS_IN", "hide_arriving", "may_have_stand_ins", "may_stand_in", "replace_stand_ins"]
 
 HEAD_BYTES = 4096
 
@@ -129,11 +129,14 @@ def may_have_stand_ins(events: Path) -> bool:
         names = os.listdir(events)
     except (FileNotFoundError, NotADirectoryError):
         return False
-    for name in names:
-        with contextlib.suppress(OSError), reading(f"{events}/{name}", follow=False) as file:
-            first, newline, _ = file.read(HEAD_BYTES).partition(b"\n")
-            if not newline or STANDS_IN in first:
-                return True
+    return any(may_stand_in(f"{events}/{name}") for name in names)
+
+
+def may_stand_in(path: str | os.PathLike[str]) -> bool:
+    """Whether the writer of an events file may be one: its first line says so, or is not there yet."""
+    with contextlib.suppress(OSError), reading(path, follow=False) as file:
+        first, newline, _ = file.read(HEAD_BYTES).partition(b"\n")
+        return not newline or STANDS_IN in first
     return False
 
 

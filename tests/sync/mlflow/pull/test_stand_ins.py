@@ -15,6 +15,7 @@ import pytest
 
 import mltrack
 from mltrack.disk.filesystem import LOCAL
+from mltrack.errors import NotFoundError
 from mltrack.storage.check.check import check_store
 from mltrack.storage.runs.stand_ins import replace_stand_ins
 from mltrack.store import Store
@@ -235,3 +236,66 @@ def test_after_a_kill_at_any_step_the_store_is_sound_before_anything_mends_it(st
         assert Store.open(other.path).run(run_id).summaries["m"].count == 201
     assert kills > 10
     assert_each_point_once(Store.open(other.path), run_id, fake)
+
+
+@pytest.mark.parametrize("others", [0, 4])  # with others, small runs are copied together
+def test_a_copy_of_a_run_that_has_both_shows_each_point_once_at_every_step(
+    store: Store, tmp_path: Path, others: int
+) -> None:
+    fake, run_id = pushed(store)
+    both = Store.create(tmp_path / "both")
+    pull(both, LAB, http=fake)
+    bring_own_files(store, both, run_id)
+    mltrack.set_store(both.path)
+    for _ in range(others):
+        mltrack.start_run().end()
+    mltrack.set_store(None)
+    target = Store.create(tmp_path / "target")
+
+    def look(step: int) -> None:
+        with contextlib.suppress(NotFoundError):
+            assert max(points(target, run_id).values(), default=1) == 1, step
+
+    copy(both, target, ONE_THREAD, fs=CountingFileSystem(look))
+    found = points(target, run_id)
+    assert (max(found.values()), len(found)) == (1, 204)
+
+
+@pytest.mark.parametrize("number", [10, 20, 30])
+def test_a_copy_from_where_a_stand_in_is_being_replaced_shows_each_point_once(
+    store: Store, tmp_path: Path, number: int
+) -> None:
+    fake, run_id = pushed(store)
+    other, target = Store.create(tmp_path / "other"), Store.create(tmp_path / "target")
+    pull(other, LAB, http=fake)
+
+    def stop(step: int) -> None:
+        if step >= number:
+            raise Stopped
+
+    with contextlib.suppress(Stopped):
+        copy(store, other, ONE_THREAD, fs=CountingFileSystem(stop))
+    copy(other, target)
+    found = points(target, run_id)
+    assert (max(found.values()), len(found)) == (1, 204)
+    copy(store, other)
+    copy(other, target)
+    found = points(target, run_id)
+    assert (max(found.values()), len(found)) == (1, 204)
+
+
+def test_a_fork_that_is_made_before_the_runs_own_points_come_keeps_its_history(store: Store, tmp_path: Path) -> None:
+    fake, run_id = pushed(store)
+    other = Store.create(tmp_path / "other")
+    pull(other, LAB, http=fake)
+    mltrack.set_store(other.path)
+    with mltrack.fork_run(run_id, 99) as fork:
+        mltrack.log_metric("m", 7.0)
+    mltrack.set_store(None)
+    before = points(other, fork.run_id)
+    assert (len(before), other.run(fork.run_id).summaries["m"].count) == (104, 101)
+    copy(store, other)
+    assert points(other, fork.run_id) == before
+    assert check_store(other.path).findings == []
+    found = points(other, run_id)
+    assert (max(found.values()), len(found)) == (1, 204)
