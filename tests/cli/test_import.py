@@ -22,7 +22,7 @@ def source(tmp_path: Path) -> Path:
 def test_import_says_what_came_and_then_that_nothing_is_new(cli: Cli, source: Path) -> None:
     said = cli("import", str(source))
     assert said.code == 0
-    assert f"Came from {source} (mlruns)" in said.out
+    assert f"Came from {source} (mlruns) into " in said.out
     assert "5 (5 new)" in said.out
     again = cli("import", str(source))
     assert again.out == f"{source} (mlruns): nothing new in 5 runs\n"

@@ -61,6 +61,19 @@ def test_a_run_shows_its_params_and_a_curve_of_each_metric(small_store: Store) -
     assert {"lr", "0.1", "loss", "accuracy", "0.25"} <= set(re.findall(r">([^<]+)<", made))
 
 
+def test_long_names_and_values_are_shortened(tmp_path: Path) -> None:
+    current_store.set_store(tmp_path / ".mltrack")
+    with fluent.start_run(run_name="n" * 500) as run:
+        run.log_param("p" * 500, "v" * 500)
+        run.log_metric("m" * 500, 1)
+    with fluent.start_run():
+        pass
+    store = Store.open(tmp_path / ".mltrack")
+    for made in (store._repr_html_(), store.run(run.run_id)._repr_html_(), store.search_runs()[1]._repr_html_()):
+        for letter in "npvm":
+            assert 60 < len(max(re.findall(f"{letter}+", Audit(made).text), key=len)) < 100
+
+
 def test_pages_of_other_things_and_an_empty_page_have_no_table(small_store: Store) -> None:
     assert "no runs" in (small_store.search_runs(filter_string="metrics.loss > 9")._repr_html_() or "")
     small_store.search_runs().append("not a run")  # type: ignore[arg-type]

@@ -77,7 +77,7 @@ def import_(
     if as_json:
         print_json({**asdict(report), "complete": report.complete})
     else:
-        _print(report)
+        _print(report, store.path)
     if not report.complete:
         ctx.exit(PARTIAL)
 
@@ -112,7 +112,7 @@ def _progress(quiet: bool) -> Iterator[Callable[[int, int], None]]:
         yield lambda runs, points: bar.update(task, description=f"{plural(runs, 'run')}, {plural(points, 'point')}")
 
 
-def _print(report: ImportReport) -> None:
+def _print(report: ImportReport, place: Path) -> None:
     from mltrack.cli.formatting import size
 
     title = f"{report.source} ({report.kind})"
@@ -125,7 +125,7 @@ def _print(report: ImportReport) -> None:
         "traces": report.traces,
     }
     if report.runs or any(others.values()):
-        heading(f"{'Would come from' if report.dry_run else 'Came from'} {title}")
+        heading(f"Would come from {title}" if report.dry_run else f"Came from {title} into {place}")
         rows = {"runs": f"{report.runs:,} ({report.created:,} new)"}
         if report.unchanged:
             rows["runs without anything new"] = f"{report.unchanged:,}"

@@ -72,7 +72,7 @@ def _head(info: RunInfo) -> Html:
     took = "" if info.end_time is None else f" · {duration(info.end_time - info.start_time)}"
     started = datetime.fromtimestamp(info.start_time / 1000, UTC)
     about = f" · {info.shown_status} · {started:%Y-%m-%d %H:%M} UTC{took} · {info.experiment_name} · "
-    return element("p", element("b", info.run_name), about, element("code", info.run_id))
+    return element("p", element("b", _clipped(info.run_name)), about, element("code", info.run_id))
 
 
 def _clipped(text: str) -> str:
@@ -82,7 +82,7 @@ def _clipped(text: str) -> str:
 def _params(params: Mapping[str, str]) -> Html:
     if not params:
         return Html("")
-    shown = [(key, _clipped(value)) for key, value in sorted(params.items())[:PARAMS_MAX]]
+    shown = [(_clipped(key), _clipped(value)) for key, value in sorted(params.items())[:PARAMS_MAX]]
     return join([table(["param", "value"], shown), _more(len(params) - PARAMS_MAX, "param")])
 
 
@@ -106,7 +106,7 @@ def run_html(run: NotebookRun) -> Html:
         if place < SPARKS_MAX and one.count <= left:
             left -= one.count
             curve = svg_sparkline(run.columns(key)[2], label=f"{key}, from {number(one.min)} to {number(one.max)}")
-        rows.append([key, curve, number(one.value), number(one.min), number(one.max), count(one.count)])
+        rows.append([_clipped(key), curve, number(one.value), number(one.min), number(one.max), count(one.count)])
     parts = [_head(run.info), _params(run.params)]
     if rows:
         parts += [table(["metric", "", "latest", "min", "max", "points"], rows)]
@@ -117,7 +117,7 @@ def run_html(run: NotebookRun) -> Html:
 def found_run_html(run: FoundRun) -> Html:
     """One run of a search: its facts, params and latest metrics."""
     metrics = run.data.metrics
-    rows = [[key, number(metrics[key])] for key in _own_first(list(metrics))[:METRICS_MAX]]
+    rows = [[_clipped(key), number(metrics[key])] for key in _own_first(list(metrics))[:METRICS_MAX]]
     latest = table(["metric", "latest"], rows) if rows else Html("")
     return element(
         "div", _head(run.info), _params(run.data.params), latest, _more(len(metrics) - METRICS_MAX, "metric")
@@ -140,7 +140,7 @@ def runs_html(runs: Sequence[FoundRun]) -> Html:
         took = "" if info.end_time is None else duration(info.end_time - info.start_time)
         rows.append(
             [
-                join([escaped(info.run_name), " ", element("code", info.run_id[:8])]),
+                join([escaped(_clipped(info.run_name)), " ", element("code", info.run_id[:8])]),
                 info.shown_status,
                 f"{started:%Y-%m-%d %H:%M}",
                 took,
@@ -148,7 +148,7 @@ def runs_html(runs: Sequence[FoundRun]) -> Html:
                 *(number(data.metrics[key]) if key in data.metrics else "" for key in metrics),
             ]
         )
-    whole = table(["run", "status", "started (UTC)", "duration", *unequal, *metrics], rows)
+    whole = table(["run", "status", "started (UTC)", "duration", *map(_clipped, [*unequal, *metrics])], rows)
     return element("div", whole, _more(len(runs) - len(shown), "run"))
 
 

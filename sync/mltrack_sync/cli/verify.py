@@ -204,8 +204,11 @@ def gc(
             say(_kept(each))
     if as_json:
         print_json(_gc_fields(plan, freed, kept, dry_run))
+    elif freed:
+        freed_size = size(sum(run.bytes for run in freed))
+        say(f"{plural(len(freed), 'run')} removed, {freed_size} freed; {plan.remote} has them")
     elif not dry_run:
-        say(f"{size(sum(run.bytes for run in freed))} of {plural(len(freed), 'run')} are free; {plan.remote} has them")
+        say("nothing was removed")
 
 
 def _print_plan(plan: GcPlan) -> None:
