@@ -84,6 +84,7 @@ def test_saved_traces_are_as_their_facts_made_them(layout: Layout, folded: list[
     facts = sorted((layout.traces / "7" / "facts").iterdir())[0]
     hide_change(facts, b'"kind":"kind-0"', b'"kind":"kind-9"')  # nobody reads it again
     assert in_order(made(layout)) == folded
+    assert repr(in_order(made(layout))) == repr(folded)  # what a sync takes for the state of a trace
     assert {trace.trace_id: trace for trace in made(layout).all()} == {trace.trace_id: trace for trace in folded}
     one = made(layout).get("tr-000")
     assert (one.tags["kind"], one.run_ids, one.prompts, len(one.spans)) == ("kind-0", ("r",), ("p/1",), 2)

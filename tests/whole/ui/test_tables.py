@@ -84,6 +84,22 @@ def test_budgets_are_kept_and_the_registry_and_the_gateway_open(look: Look) -> N
     look.shot("gateway")
 
 
+def test_an_endpoint_of_the_gateway_needs_a_passphrase_and_says_so(look: Look) -> None:
+    look.open("/gateway/endpoints/create")
+    look.page.get_by_placeholder("my-endpoint").fill("by-hand")
+    look.page.get_by_placeholder("Search for a provider...").click()
+    look.page.get_by_text("OpenAI", exact=True).filter(visible=True).last.click()
+    look.page.get_by_placeholder("my-api-key").fill("key")
+    look.page.get_by_placeholder("Openai API Key").fill("hidden")
+    look.page.get_by_placeholder("Click to select a model").click()
+    look.page.get_by_placeholder("Enter model name...").fill("gpt")
+    look.dialog().get_by_role("button", name="Select").click()
+    look.click("Create", exact=True)
+    look.shows("MLFLOW_CRYPTO_KEK_PASSPHRASE")
+    look.shot("endpoint-refused")
+    look.expect_trouble("400 POST")
+
+
 def test_a_judge_is_made(look: Look, demo: str) -> None:
     look.open(f"/experiments/{demo}/judges?workflowType=genai")
     look.click("New LLM judge")
