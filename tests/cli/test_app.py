@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import signal
@@ -17,7 +18,7 @@ import pytest
 
 from mltrack.cli.app import _MODULE_OF, main
 from mltrack.cli.app import cli as group
-from mltrack.cli.exit_codes import EXIT_CODES, exit_code
+from mltrack.cli.exit_codes import EXIT_CODES, exit_code, report
 from mltrack.errors import (
     BusyError,
     CorruptionError,
@@ -162,6 +163,21 @@ def test_without_a_store_option_the_nearest_one_upward_is_used(
 def test_each_kind_of_error_has_its_documented_exit_code(error: BaseException, code: int) -> None:
     assert exit_code(error) == code
     assert code in EXIT_CODES
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [
+        (errno.EROFS, "how its disk is mounted"),
+        (errno.ENOSPC, "make room"),
+        (errno.EIO, "check the path, and the disk"),
+    ],
+)
+def test_an_error_of_the_disk_comes_with_a_hint(number: int, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    report(OSError(number, os.strerror(number), "out.html"))
+    error, what_to_do = capsys.readouterr().err.splitlines()
+    assert error == f"error: out.html: {os.strerror(number)}"
+    assert what_to_do.startswith("hint: ") and hint in what_to_do
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -36,6 +37,16 @@ EXIT_CODES = {
     BROKEN_PIPE: "broken pipe: the output's reader has ended",
 }
 """What each code means, for `mltrack --help` and docs/cli.md."""
+
+_DISK_HINTS = {
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "check its permissions, and how its disk is mounted"),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room, then try again"),
+    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR), "check the path"),
+    errno.EISDIR: "it is a folder: name a file",
+    errno.EEXIST: "give another name, or remove it",
+    errno.EMFILE: "close programs, or allow more open files by ulimit -n",
+}
+"""What to do about errors of the disk for which no command has words of its own."""
 
 _BY_TYPE: tuple[tuple[type[BaseException], int], ...] = (
     (UsageError, USAGE),
@@ -105,3 +116,4 @@ def _lines_of(error: BaseException) -> Iterator[tuple[str, str]]:
         case OSError():
             name = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
             yield "error", f"{name}{error.strerror or error}"
+            yield "hint", _DISK_HINTS.get(error.errno or 0, "check the path, and the disk that it is on")
