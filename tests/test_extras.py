@@ -205,3 +205,9 @@ def test_without_any_dependency_the_command_line_says_what_it_needs(base_python:
     assert done.stderr == (
         "error: the command line needs click, which is not installed\nhint: pip install mltrack-local\n"
     )
+
+
+@pytest.mark.slow
+def test_without_lightning_the_package_of_today_is_named(base_python: Python, tmp_path: Path) -> None:
+    said = base_python("-c", "import mltrack.integrations.lightning", cwd=tmp_path)
+    assert said.stderr.splitlines()[-1] == "ModuleNotFoundError: No module named 'lightning'"

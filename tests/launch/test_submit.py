@@ -100,6 +100,8 @@ def test_an_invalid_config_is_refused_before_anything_is_created(source: Path) -
         mltrack.submit(ScriptRunConfig(source, "other.py"))
     with pytest.raises(NotFoundError, match="is not a folder"):
         mltrack.submit(ScriptRunConfig(source / "other", "train.py"))
+    with pytest.raises(UsageError, match="is a ScriptRunConfig, not str"):
+        mltrack.submit("train.py")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="there is no program 'no-such-program'"):
         mltrack.submit(ScriptRunConfig(source, command=["no-such-program"]))
     assert mltrack.get_store().run_ids() == []

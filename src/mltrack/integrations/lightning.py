@@ -6,10 +6,14 @@ import weakref
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
+from mltrack.extras import is_installed
+
 try:
     from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
     from lightning.pytorch.utilities import rank_zero_only
 except ModuleNotFoundError:
+    if not is_installed("pytorch_lightning"):
+        raise  # it names the package that is to be installed today
     from pytorch_lightning.loggers.logger import Logger, rank_zero_experiment
     from pytorch_lightning.utilities import rank_zero_only
 

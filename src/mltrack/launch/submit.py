@@ -210,6 +210,9 @@ def submit(
         UsageError, NotFoundError: the config is invalid, or a folder, script or remote does not exist.
         StoreError: the store can't be written.
     """
+    if not isinstance(config, ScriptRunConfig):
+        hint = 'mltrack.submit(mltrack.ScriptRunConfig("src", "train.py"))'
+        raise UsageError(f"what is submitted is a ScriptRunConfig, not {type(config).__name__}", hint=hint)
     words = config.words()
     env = {**os.environ, **config.environment_variables}
     check_program(words, Path(config.source_directory), env.get("PATH"))
