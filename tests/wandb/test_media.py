@@ -213,6 +213,18 @@ def test_samples_become_a_wav_file() -> None:
         wandb.Audio(np.zeros(3))
 
 
-def test_frames_of_a_video_are_refused_with_what_to_do() -> None:
-    with pytest.raises(UnsupportedError, match="write a file"):
-        wandb.Video(np.zeros((2, 3, 4, 4)))
+@pytest.mark.parametrize("shape", [(3, 3, 4, 6), (3, 1, 4, 6), (2, 3, 3, 4, 3)])
+def test_frames_of_a_video_become_a_gif(shape: tuple[int, ...]) -> None:
+    frames = np.zeros(shape)
+    frames[..., 1, :, :, :] = 1.0  # of three frames the one in the middle
+    with PIL.Image.open(io.BytesIO(wandb.Video(frames, fps=10).file().data)) as image:
+        assert (image.format, image.size, image.n_frames, image.info["duration"]) == ("GIF", (6, 4), 3, 100)  # type: ignore[attr-defined]
+        brightness = [image.seek(at) or np.asarray(image.convert("L")).mean() for at in range(3)]  # type: ignore[func-returns-value]
+    assert brightness == [0, 255, 0]
+
+
+def test_frames_that_are_no_gif_are_refused_with_what_to_do() -> None:
+    with pytest.raises(UnsupportedError, match="writes no mp4"):
+        wandb.Video(np.zeros((2, 3, 4, 4)), format="mp4")
+    with pytest.raises(wandb.UsageError, match="shape"):
+        wandb.Video(np.zeros((2, 4, 4)))

@@ -38,6 +38,7 @@ def test_a_module_that_is_not_here_says_what_to_use_under_its_name_here(name: st
     with pytest.raises(UnsupportedImportError, match=rf"mltrack\.wandb has no module wandb\.{re.escape(name)}"):
         importlib.import_module(f"mltrack.wandb.{name}")
     assert importlib.import_module("mltrack.wandb.sdk.wandb_run").Run is wandb.Run
+    assert wandb.sdk.wandb_run.Run is wandb.Run  # type: ignore[attr-defined]
     assert importlib.import_module("mltrack.wandb.data_types").Table is wandb.Table
 
 

@@ -201,6 +201,10 @@ else:
             return sys.modules[__name__]
         if name == "sklearn":  # as in wandb, without an import of it
             return _import_module("mltrack.wandb.integration.sklearn")
+        if name == "sdk":  # as in annotations: wandb.sdk.wandb_run.Run
+            for inner in ("wandb_run", "data_types"):
+                _import_module(f"{__name__}.sdk.{inner}")
+            return sys.modules[f"{__name__}.sdk"]
         if name.startswith("_"):
             raise AttributeError(name)
         raise _refuse(name)

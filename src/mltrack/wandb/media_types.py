@@ -216,7 +216,7 @@ class Html(Medium):
 
 
 class Video(Medium):
-    """A video's file: .gif, .mp4, .webm or .ogg."""
+    """A video: a file (.gif, .mp4, .webm or .ogg), or frames, which become a GIF."""
 
     kind = "videos"
     type_name = "video-file"
@@ -224,19 +224,53 @@ class Video(Medium):
     def __init__(
         self, data_or_path: Any, caption: str | None = None, fps: int | None = None, format: str | None = None
     ) -> None:
-        """Take a file by its path, or open, with its ``format``.
+        """Take a file by its path, or open, with its ``format``; or frames: (time, channels, height, width).
 
         Args:
-            data_or_path: the file; frames have to be encoded before.
+            data_or_path: the file, or frames of bytes or of numbers from 0 to 1; with a first dimension more, several
+                videos next to each other.
             caption: kept in wandb-summary.json.
-            fps: is in the file.
-            format: the suffix of an open file.
+            fps: frames a second, by default 4; that of a file is in it.
+            format: the suffix of an open file; of frames only gif.
 
         Raises:
-            UnsupportedError: it is an array.
+            UnsupportedError: frames are to be encoded as something else.
+            UsageError: they have another shape.
+            MissingPackageError: they are frames, and Pillow is not installed.
         """
-        content, suffix = _read(data_or_path, "Video")
+        if hasattr(data_or_path, "__array__") or hasattr(data_or_path, "numpy"):
+            if format not in (None, "gif"):
+                raise UnsupportedError(
+                    f"mltrack.wandb's Video writes no {format} of frames", hint="take format='gif', or write a file"
+                )
+            content, suffix = _gif(data_or_path, fps or 4), ".gif"
+        else:
+            content, suffix = _read(data_or_path, "Video")
         super().__init__(content, suffix or f".{format or 'gif'}", caption)
+
+
+def _gif(frames: Any, fps: int) -> bytes:
+    import numpy as np
+
+    need("PIL", "wandb.Video")
+    import PIL.Image
+
+    found = np.asarray(on_host(frames))
+    if found.ndim == 5:  # videos next to each other
+        found = np.concatenate(list(found), axis=-1)
+    if found.ndim != 4 or not len(found) or found.shape[1] not in (1, 3, 4):
+        raise UsageError(
+            f"frames of the shape {found.shape}", hint="give (time, channels, height, width), with 1, 3 or 4 channels"
+        )
+    if found.dtype != np.uint8:
+        found = (found * (255 if found.max() <= 1 else 1)).clip(0, 255).astype(np.uint8)
+    first, *others = (
+        PIL.Image.fromarray(frame[0] if len(frame) == 1 else np.moveaxis(frame, 0, -1)).convert("RGB")
+        for frame in found
+    )
+    buffer = io.BytesIO()
+    first.save(buffer, "GIF", save_all=True, append_images=others, duration=round(1000 / fps), loop=0)
+    return buffer.getvalue()
 
 
 class Audio(Medium):
