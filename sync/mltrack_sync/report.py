@@ -112,6 +112,22 @@ class PendingCounts:
     oldest: int = 0
     unreadable: tuple[str, ...] = ()
 
+    def as_dry_run(self, remote: str, url: str, *, created: int) -> PushReport:
+        """What a push would report; ``created`` of the runs are new on the remote."""
+        return PushReport(
+            remote,
+            url,
+            dry_run=True,
+            runs=self.runs,
+            created=created,
+            points=self.points,
+            artifacts=self.artifacts,
+            artifact_bytes=self.artifact_bytes,
+            logged_models=self.logged_models,
+            traces=self.traces,
+            problems=self.unreadable,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class PullReport:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mltrack.cli.exit_codes import PARTIAL
 from mltrack.environment import MLTRACK_STORE
+from mltrack.text.commands import Command, json_option
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from click.shell_completion import CompletionItem
@@ -122,51 +122,11 @@ class Session:
 pass_session = click.make_pass_decorator(Session, ensure=True)
 
 
-class Command(click.Command):
-    """A command whose help ends with examples; ``examples`` are whole command lines that the tests run."""
-
-    def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.examples = tuple(examples)
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Take the arguments; what is wrong with them is said with how the command is used."""
-        try:
-            return super().parse_args(ctx, args)
-        except click.UsageError as error:
-            error.ctx = error.ctx or ctx
-            raise
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run it; what it could not read or verify is listed at its end, and makes the exit code PARTIAL."""
-        session = ctx.ensure_object(Session)
-        code = 0
-        try:
-            result = super().invoke(ctx)
-        except click.exceptions.Exit as exiting:
-            result, code = None, exiting.exit_code
-        except BaseException:
-            session.report_damage()
-            raise
-        if session.report_damage() and not code:
-            code = PARTIAL
-        if code:
-            raise click.exceptions.Exit(code)
-        return result
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the examples."""
-        with formatter.section("Example" if len(self.examples) == 1 else "Examples"):
-            for line in self.examples:
-                formatter.write(f"  {line}\n")
-
-
 def command(name: str, summary: str, *examples: str) -> Callable[[Callable[..., Any]], Command]:
     """Make a function the command ``name``; ``summary`` describes it in the list of commands."""
     return click.command(name, cls=Command, short_help=summary, examples=examples)
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 experiments_option = click.option(
     "-e", "--experiment", "experiments", multiple=True, metavar="NAME", help="Only runs of this one; may be repeated."
 )

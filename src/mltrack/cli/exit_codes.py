@@ -11,6 +11,7 @@ import click
 
 from mltrack.cli.command_names import NoSuchCommandError, what_was_meant
 from mltrack.errors import BusyError, MltrackError, NotFoundError, RemoteError, StoreError, UsageError
+from mltrack.text.commands import PARTIAL
 from mltrack.text.printing import mute, say, styled
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ __all__ = ["BROKEN_PIPE", "EXIT_CODES", "FAILURE", "INTERRUPTED", "PARTIAL", "US
 
 FAILURE = 1
 USAGE = 2
-PARTIAL = 3
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 

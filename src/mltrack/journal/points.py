@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import itertools
 import mmap
 import os
@@ -16,12 +14,11 @@ from mltrack.disk.codec import (
     HEADER_SIZE,
     RECORD_SIZE,
     RecordError,
-    encode_header,
     encode_records,
     pack_record,
 )
-from mltrack.disk.filesystem import FileSystem
 from mltrack.errors import RunStateError
+from mltrack.journal.point_files import NOTHING, PointFiles
 from mltrack.process.trouble import TROUBLE
 from mltrack.values.scalars import as_float, check_key, integer, require_mapping
 
@@ -32,15 +29,13 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from mltrack.disk.filesystem import FileSystem
+
 __all__ = [
     "SEAL_POINTS_MIN",
     "PointJournal",
 ]
 
-POINTS_FILE_MIN_BYTES = HEADER_SIZE + RECORD_SIZE * 2_046  # 64 KiB: a short run stays small
-POINTS_FILE_MAX_BYTES = HEADER_SIZE + RECORD_SIZE * 524_286  # 16 MiB: bounds what is mapped at a time
-POINTS_FILE_SCRAPS_BYTES = HEADER_SIZE + RECORD_SIZE * 126  # 4 KiB: what a nearly full disk may still have
-POINTS_FILE_GROWTH = 4
 RETRY_AFTER_LOSS_NS = 1_000_000_000  # after an append failed, the disk is asked again at most once a second
 SERIES_POINTS_MIN = 4_096  # a shorter series goes point by point, to not make a file each
 SERIES_FILE_POINTS_MAX = 1 << 20
@@ -49,11 +44,10 @@ SERIES_WRITE_POINTS = 1 << 15  # 1 MiB at a time
 SEAL_POINTS_MIN = 4_096
 """A writer with fewer points keeps its trimmed journal: a segment would not pay, and the journal opens faster."""
 
-_NOTHING = bytearray()
 _FLOATS = {float}
 
 
-class PointJournal:
+class PointJournal(PointFiles):
     """A writer's samples, in points/<writer>.<n>.points: allocated ahead, memory-mapped, one record packed a call.
 
     A record counts once its commit mark stands, and that is written last; the offset moves before the record is
@@ -61,8 +55,6 @@ class PointJournal:
     overwrites a record that was seen. Points that can't be stored (a full disk, a lost mount) are counted in
     ``lost``, and the caller continues.
     """
-
-    _maps = True
 
     def __init__(
         self,
@@ -85,35 +77,17 @@ class PointJournal:
             sync_names: Makes the run's start and all stored numbers survive power loss, or raises OSError; called
                 before the first file is made, and before points are synced.
         """
-        self.writer = writer
-        self.lock = threading.RLock()
+        super().__init__(folder, writer, fs=fs, sync_names=sync_names)
         self.numbers: dict[str, int] = {}
-        self.buffer: mmap.mmap | bytearray = _NOTHING
-        self.offset = HEADER_SIZE  # where the next record goes in the present file
         self.lost = 0
-        self.fd = -1
-        self._end = 0  # bytes of the present file
-        self._folder = folder
-        self._fs = fs
         self._on_new_metric = on_new_metric
         self._on_loss = on_loss
-        self._sync_names = sync_names
-        self._begun = False
-        self._first_seq = 0  # of the present file
-        self._file_index = 0
-        self._file_bytes = POINTS_FILE_MIN_BYTES
-        self._folder_dirty = False
         self._closed = False
         self._losing = False
-        self._retry_at_ns = 0
         self._busy = False  # while the thread that holds the lock is in here, against its own signal handlers
         self._deferred: list[tuple[list[tuple[str, float]], int, int]] = []
         self._named: dict[int, str] = {}
         self._next_number = itertools.count()
-        self._retired: list[tuple[int, mmap.mmap | bytearray, int]] = []
-        self._sync_lock = threading.RLock()
-        self._synced_offset = 0
-        self.before_file: Callable[[], None] | None = None  # called before a file is made; it may call move_to
 
     # --- the hot path: what a call costs is what a training step pays ---
     #
@@ -367,14 +341,7 @@ class PointJournal:
             except RecordError:  # another thread has taken the last slot
                 self.offset = offset
 
-    # --- files ---
-
-    def move_to(self, folder: Path) -> None:
-        """Make new files in ``folder``: the store was moved, and the open ones went with it.
-
-        Takes no lock, as the caller may hold it (``before_file``).
-        """
-        self._folder, self._retry_at_ns = folder, 0
+    # --- room, losses, the end ---
 
     def _room(self) -> bool:
         """Whether a record fits, after starting a new file if needed; if not, it counts as lost."""
@@ -405,114 +372,13 @@ class PointJournal:
                 self._losing = True
                 self._on_loss(error)
 
-    def _next_file(self) -> None:
-        """Retire the full file and start another, a smaller one when the disk is nearly full.
-
-        Raises:
-            OSError: there is no space even for a small one; the journal is unchanged.
-        """
-        for size in (self._file_bytes, POINTS_FILE_MIN_BYTES, POINTS_FILE_SCRAPS_BYTES):
-            try:
-                self._start_file(size)
-                break
-            except OSError as error:
-                full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-                if not full or size == POINTS_FILE_SCRAPS_BYTES:
-                    raise
-        self._file_bytes = min(self._file_bytes * POINTS_FILE_GROWTH, POINTS_FILE_MAX_BYTES)
-
-    def _start_file(self, size: int, *, mapped: bool = True) -> None:
-        """Create a file and put points into it. Removing the old buffer first fixes its first seq."""
-        if self.before_file is not None:
-            self.before_file()
-        if not self._begun:  # the kernel may write points back at any time: the run's start must be on the disk before
-            with contextlib.suppress(OSError):
-                self._sync_names()
-            self._begun = True
-        held, self.buffer = self.buffer, _NOTHING
-        index = self._file_index
-        self._file_index = index + 1  # no name is tried twice: an interrupt may leave a file behind
-        try:
-            first_seq = self.seq
-            path = self._folder / f"{self.writer}.{index}.points"
-            fd, buffer = self._new_file(path, size, encode_header(self.writer, first_seq), mapped)
-        except BaseException:
-            self.buffer = held
-            raise
-        # no call from here on: for an interrupt all of it is done, or nothing
-        if self.fd >= 0:
-            self._retired = [*self._retired, (self.fd, held, self.offset)]
-        self._first_seq, self._synced_offset, self._folder_dirty = first_seq, 0, True
-        self.fd, self.offset, self._end, self.buffer = fd, HEADER_SIZE, size, buffer
-
-    def _new_file(self, path: Path, size: int, header: bytes, mapped: bool) -> tuple[int, mmap.mmap | bytearray]:
-        fd = self._fs.create(path)
-        try:
-            if mapped:
-                self._allocate(fd, size)
-            self._fs.write_at(fd, header, 0)
-            return fd, mmap.mmap(fd, size) if mapped and self._maps else _NOTHING
-        except BaseException as error:
-            os.close(fd)
-            self._fs.unlink(path)
-            if isinstance(error, ValueError):
-                raise OSError(errno.EIO, str(error)) from error
-            raise
-
-    def _allocate(self, fd: int, size: int) -> None:
-        self._fs.allocate(fd, size)
-
-    @property
-    def seq(self) -> int:
-        """How many points this writer has stored: the seq of the next one."""
-        return self._first_seq + (self.offset - HEADER_SIZE) // RECORD_SIZE
-
-    def sync(self) -> None:
-        """Make the points stored so far survive power loss; called by the flusher, and for an immediate sync.
-
-        Raises:
-            OSError: the disk refused; they still survive ``kill -9``.
-        """
-        self._sync_names()
-        self._sync_files()
-
-    def _sync_files(self) -> None:
-        """The same without the names of metrics."""
-        with self._sync_lock:
-            with self.lock:
-                retired, self._retired = self._retired, []
-                fd, offset = self.fd, self.offset
-                folder_dirty, self._folder_dirty = self._folder_dirty, False
-            try:
-                for old_fd, _, _ in retired:
-                    self._fs.sync(old_fd)
-                if fd >= 0 and offset != self._synced_offset:
-                    self._fs.sync(fd)
-                    self._synced_offset = offset
-                if folder_dirty:
-                    self._fs.sync_folder(self._folder)
-            except OSError:
-                self._folder_dirty = self._folder_dirty or folder_dirty
-                raise
-            finally:
-                for old_fd, old_buffer, end in retired:
-                    self._release(old_fd, old_buffer, end)
-
-    def _release(self, fd: int, buffer: mmap.mmap | bytearray, end: int) -> None:
-        """Unmap and close a full file, and cut off the space it did not use."""
-        if isinstance(buffer, mmap.mmap):
-            buffer.close()
-        with contextlib.suppress(OSError):
-            self._fs.truncate(fd, end)
-        os.close(fd)
-
     def close(self) -> None:
         """No more points: sync, trim and close the files. Disk errors go to ``on_loss`` and are not raised."""
         with self.lock:
             if not self._busy and not self._closed:
                 self._store_deferred()
             self._closed = True
-            held, self.buffer = self.buffer, _NOTHING  # from here on no point is taken
+            held, self.buffer = self.buffer, NOTHING  # from here on no point is taken
             if self.fd >= 0:
                 self._retired.append((self.fd, held, self.offset))
                 self._first_seq, self.offset, self.fd, self._end = self.seq, HEADER_SIZE, -1, 0
@@ -530,4 +396,4 @@ class PointJournal:
                 buffer.close()
             if fd >= 0:
                 os.close(fd)
-        self.buffer, self._end, self.fd, self._retired = _NOTHING, 0, -1, []
+        self.buffer, self._end, self.fd, self._retired = NOTHING, 0, -1, []

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mltrack.errors import MltrackError, UsageError
+from mltrack.text.commands import PARTIAL, Command, json_option
 from mltrack.text.counting import plural
 from mltrack.text.printing import say, styled
 from mltrack.text.shown import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from click.shell_completion import CompletionItem
 
@@ -39,54 +40,11 @@ __all__ = [
     "selection_options",
 ]
 
-PARTIAL = 3
 SHOWN_REJECTED_MAX = 20
 RETRIED = (
     "What was refused with a whole run or experiment is tried again by each sync; the rest, once the reason is gone, by"
     " mltrack sync --retry-rejected"
 )
-
-
-class Command(click.Command):
-    """A command whose help ends with examples."""
-
-    def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.examples = tuple(examples)
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Take the arguments; what is wrong with them is said with how the command is used."""
-        try:
-            return super().parse_args(ctx, args)
-        except click.UsageError as error:
-            error.ctx = error.ctx or ctx
-            raise
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run it; what it could not read or verify is reported at the end, and makes the exit code PARTIAL."""
-        report_damage = getattr(ctx.obj, "report_damage", lambda: False)
-        code = 0
-        try:
-            result = super().invoke(ctx)
-        except click.exceptions.Exit as exiting:
-            result, code = None, exiting.exit_code
-        except BaseException:
-            report_damage()
-            raise
-        if report_damage() and not code:
-            code = PARTIAL
-        if code:
-            raise click.exceptions.Exit(code)
-        return result
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the examples."""
-        with formatter.section("Example" if len(self.examples) == 1 else "Examples"):
-            for line in self.examples:
-                formatter.write(f"  {line}\n")
-
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:

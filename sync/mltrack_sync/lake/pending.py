@@ -106,16 +106,4 @@ def count_pending(store: Store, remote: Remote, state: LedgerView, selection: Se
 def dry_run(store: Store, remote: Remote, state: LedgerView, selection: Selection) -> PushReport:
     """What a push would send, by the ledger."""
     counts, created = count_pending(store, remote, state, selection)
-    return PushReport(
-        remote.name,
-        remote.url,
-        dry_run=True,
-        runs=counts.runs,
-        created=created,
-        points=counts.points,
-        artifacts=counts.artifacts,
-        artifact_bytes=counts.artifact_bytes,
-        logged_models=counts.logged_models,
-        traces=counts.traces,
-        problems=counts.unreadable,
-    )
+    return counts.as_dry_run(remote.name, remote.url, created=created)

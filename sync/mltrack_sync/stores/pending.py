@@ -131,16 +131,4 @@ def dry_run(
         artifact_bytes_max: Larger artifacts are not copied.
     """
     counts, created = count_pending(store, state, selection, selection.heads(store), artifact_bytes_max)
-    return PushReport(
-        remote.name,
-        remote.url,
-        dry_run=True,
-        runs=counts.runs,
-        created=created,
-        points=counts.points,
-        artifacts=counts.artifacts,
-        artifact_bytes=counts.artifact_bytes,
-        logged_models=counts.logged_models,
-        traces=counts.traces,
-        problems=counts.unreadable,
-    )
+    return counts.as_dry_run(remote.name, remote.url, created=created)

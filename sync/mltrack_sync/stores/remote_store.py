@@ -7,37 +7,42 @@ ConnectionLostError, because its pieces can't be had twice, and has to be asked 
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import threading
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from mltrack.errors import MltrackError
 from mltrack_sync.stores.failures import decode_failure
 from mltrack_sync.stores.frames import ConnectionLostError, FrameKind
 from mltrack_sync.stores.messages import (
     UNITS_AT_ONCE_MAX,
-    PieceDecoder,
-    PieceEncoder,
     decode_applied,
-    decode_info,
     decode_names,
     decode_needs,
     decode_snapshot,
-    decode_tokens,
     encode_needs,
     encode_paths,
     encode_selection,
     encode_snapshot,
     only_needed,
 )
+from mltrack_sync.stores.piece_messages import PieceDecoder, PieceEncoder
+from mltrack_sync.stores.requests import (
+    ask_info,
+    ask_tokens,
+    asked_ahead,
+    asking,
+    closing,
+    last_message,
+    next_message,
+    request_groups,
+)
 from mltrack_sync.stores.run_messages import decode_outcomes, decode_runs, encode_runs
 from mltrack_sync.stores.transfer import Need, TransferError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Any
 
     from mltrack_sync.selection import Selection
@@ -49,17 +54,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RemoteSource", "RemoteTarget"]
 
-A = TypeVar("A")
-B = TypeVar("B")
-
-UNITS_AT_ONCE = 64
-"""Units per request where many are asked for."""
-
-FILES_AT_ONCE = 20_000
-"""Files per request: its answer has to fit into the window of its stream while the request is still being sent."""
-
-REQUESTS_AHEAD = 3
-
 
 class RemoteSource:
     """A store elsewhere that is copied from."""
@@ -69,12 +63,12 @@ class RemoteSource:
 
     def info(self) -> StoreInfo:
         """Which store it is."""
-        return self._session.call(lambda channel: _info(channel, self._session.where))
+        return self._session.call(lambda channel: ask_info(channel, self._session.where))
 
     def units(self, selection: Selection) -> Iterator[UnitToken]:
         """The units that a selection takes with it, runs last."""
         request = {"op": "units", **encode_selection(selection)}
-        yield from self._session.call(lambda channel: _tokens(channel, request, self._session.where))
+        yield from self._session.call(lambda channel: ask_tokens(channel, request, self._session.where))
 
     def snapshot(self, unit: str, *, artifact_bytes_max: int | None = None) -> UnitSnapshot:
         """How a unit looks now.
@@ -91,7 +85,7 @@ class RemoteSource:
         self, units: Iterable[str], *, artifact_bytes_max: int | None = None
     ) -> Iterator[UnitSnapshot | MltrackError]:
         """How many units look, in their order; several requests go ahead of what is taken."""
-        return _ahead(lambda group: self._snapshots(group, artifact_bytes_max), _groups(units))
+        return asked_ahead(lambda group: self._snapshots(group, artifact_bytes_max), request_groups(units))
 
     def _snapshots(self, units: Sequence[str], artifact_bytes_max: int | None) -> list[UnitSnapshot | MltrackError]:
         request: dict[str, Any] = {"op": "snapshots", "units": units}
@@ -101,18 +95,18 @@ class RemoteSource:
 
         def ask(channel: Channel) -> list[UnitSnapshot | MltrackError]:
             found: list[UnitSnapshot | MltrackError] = []
-            with _asking(channel, request) as stream:
+            with asking(channel, request) as stream:
                 stream.end()
                 for unit in units:
-                    frame = _message(stream, where)
+                    frame = next_message(stream, where)
                     if "error" in frame.head:
                         found.append(decode_failure(frame.head, where))
                         continue
-                    snapshot = decode_snapshot(lambda: _message(stream, where), frame.head)
+                    snapshot = decode_snapshot(lambda: next_message(stream, where), frame.head)
                     if snapshot.unit != unit:
                         raise TransferError(f"{where} sent {snapshot.unit!r} where {unit!r} was asked for")
                     found.append(snapshot)
-                _end(stream, where)
+                last_message(stream, where)
             return found
 
         return self._session.call(ask)
@@ -150,7 +144,7 @@ class RemoteSource:
             return stream, stream.receive()
 
         stream, frame = self._session.call(ask)
-        with _closing(stream):
+        with closing(stream):
             while frame.kind is FrameKind.DATA:
                 yield decoder.decode(frame)
                 frame = stream.receive()
@@ -177,7 +171,7 @@ class RemoteSource:
 
     def _incoming_runs(self, stream: Stream, units: Sequence[str]) -> Iterator[CompleteRun | None]:
         where = self._session.where
-        with _closing(stream):
+        with closing(stream):
             stream.end()
             yield None
             wanted = iter(units)
@@ -201,12 +195,12 @@ class RemoteTarget:
 
     def info(self) -> StoreInfo:
         """Which store it is."""
-        return self._session.call(lambda channel: _info(channel, self._session.where))
+        return self._session.call(lambda channel: ask_info(channel, self._session.where))
 
     def tokens(self, origin: str) -> dict[str, str]:
         """The tokens of snapshots that it holds whole, by unit, of what came from the store with the id ``origin``."""
         request = {"op": "tokens", "origin": origin}
-        found = self._session.call(lambda channel: _tokens(channel, request, self._session.where))
+        found = self._session.call(lambda channel: ask_tokens(channel, request, self._session.where))
         return {one.unit: one.token for one in found}
 
     def needs(self, snapshot: UnitSnapshot) -> list[Need]:
@@ -222,24 +216,24 @@ class RemoteTarget:
 
     def needs_of_many(self, snapshots: Iterable[UnitSnapshot]) -> Iterator[list[Need] | MltrackError]:
         """What it lacks of many units, in their order; several requests go ahead of what is taken."""
-        return _ahead(self._needs, _groups(snapshots, lambda snapshot: len(snapshot.files)))
+        return asked_ahead(self._needs, request_groups(snapshots, lambda snapshot: len(snapshot.files)))
 
     def _needs(self, snapshots: Sequence[UnitSnapshot]) -> list[list[Need] | MltrackError]:
         where = self._session.where
 
         def ask(channel: Channel) -> list[list[Need] | MltrackError]:
             found: list[list[Need] | MltrackError] = []
-            with _asking(channel, {"op": "needs"}) as stream:
+            with asking(channel, {"op": "needs"}) as stream:
                 for message in itertools.chain.from_iterable(map(encode_snapshot, snapshots)):
                     stream.send(message)
                 stream.end()
                 for snapshot in snapshots:
-                    frame = _message(stream, where)
+                    frame = next_message(stream, where)
                     if "error" in frame.head:
                         found.append(decode_failure(frame.head, where))
                     else:
-                        found.append(decode_needs(snapshot, lambda: _message(stream, where), frame.head))
-                _end(stream, where)
+                        found.append(decode_needs(snapshot, lambda: next_message(stream, where), frame.head))
+                last_message(stream, where)
             return found
 
         return self._session.call(ask)
@@ -254,7 +248,7 @@ class RemoteTarget:
         """
         where = self._session.where
         encoder = PieceEncoder(snapshot)
-        with _asking(self._session.call(lambda channel: channel), {"op": "apply"}) as stream:
+        with asking(self._session.call(lambda channel: channel), {"op": "apply"}) as stream:
             for message in encode_snapshot(snapshot):
                 stream.send(message)
             for piece in pieces:
@@ -262,7 +256,7 @@ class RemoteTarget:
                     break
                 stream.send(*encoder.encode(piece))
             stream.end()
-            applied = decode_applied(_end(stream, where).head)
+            applied = decode_applied(last_message(stream, where).head)
         if applied.unit != snapshot.unit or applied.token not in ("", snapshot.token):
             raise TransferError(f"{where} answered about {applied.unit!r} instead of {snapshot.unit!r}")
         return applied
@@ -273,13 +267,13 @@ class RemoteTarget:
         where = self._session.where
 
         def ask(channel: Channel) -> None:
-            with _asking(channel, {"op": "discard"}) as stream:
+            with asking(channel, {"op": "discard"}) as stream:
                 for message in encode_snapshot(snapshot):
                     stream.send(message)
                 for group in encode_paths(paths):
                     stream.send(group)
                 stream.end()
-                _end(stream, where)
+                last_message(stream, where)
 
         self._session.call(ask)
 
@@ -292,13 +286,13 @@ class RemoteTarget:
 
         def ask(channel: Channel) -> set[str]:
             found: set[str] = set()
-            with _asking(channel, {"op": "lacking"}) as stream:
+            with asking(channel, {"op": "lacking"}) as stream:
                 for group in groups:
                     stream.send({"units": group})
                 stream.end()
                 for _ in groups:
-                    found.update(decode_names(_message(stream, where).head))
-                _end(stream, where)
+                    found.update(decode_names(next_message(stream, where).head))
+                last_message(stream, where)
             return found
 
         return self._session.call(ask)
@@ -313,7 +307,7 @@ class RemoteTarget:
         where = self._session.where
         sent: list[tuple[str, str]] = []
         outcomes: list[Applied | MltrackError] = []
-        with _asking(self._session.call(lambda channel: channel), {"op": "add"}) as stream:
+        with asking(self._session.call(lambda channel: channel), {"op": "add"}) as stream:
             with self._sending:  # threads that read and send small files at a time only wait for each other
                 for head, data in encode_runs(_noted(runs, sent)):
                     if stream.peek() is not None:  # it has failed on the other side
@@ -321,8 +315,8 @@ class RemoteTarget:
                     stream.send(head, data)
                 stream.end()
             while len(outcomes) < len(sent):
-                outcomes += decode_outcomes(_message(stream, where).head, sent[len(outcomes) :], where)
-            _end(stream, where)
+                outcomes += decode_outcomes(next_message(stream, where).head, sent[len(outcomes) :], where)
+            last_message(stream, where)
         return outcomes
 
 
@@ -331,90 +325,3 @@ def _noted(runs: Iterable[CompleteRun], sent: list[tuple[str, str]]) -> Iterator
     for run in runs:
         sent.append((run.snapshot.unit, run.snapshot.token))
         yield run
-
-
-# --- requests ------------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _asking(channel: Channel, request: dict[str, Any]) -> Iterator[Stream]:
-    """A request's stream."""
-    with _closing(channel.open(request)) as stream:
-        yield stream
-
-
-@contextlib.contextmanager
-def _closing(stream: Stream) -> Iterator[Stream]:
-    """A stream that both sides know to have ended, however it is left."""
-    try:
-        yield stream
-    finally:
-        with contextlib.suppress(ConnectionLostError, TransferError):
-            if not stream.send_ended:
-                stream.fail({})
-            stream.cancel()
-
-
-def _message(stream: Stream, where: str) -> Frame:
-    frame = stream.receive()
-    if frame.kind is FrameKind.ERROR:
-        raise decode_failure(frame.head, where)
-    if frame.kind is not FrameKind.DATA:
-        raise TransferError(f"{where} ended its answer where more was to come")
-    return frame
-
-
-def _end(stream: Stream, where: str) -> Frame:
-    frame = stream.receive()
-    if frame.kind is FrameKind.ERROR:
-        raise decode_failure(frame.head, where)
-    if frame.kind is not FrameKind.END:
-        raise TransferError(f"{where} sent more than was asked for")
-    return frame
-
-
-def _info(channel: Channel, where: str) -> StoreInfo:
-    with _asking(channel, {"op": "info"}) as stream:
-        stream.end()
-        return decode_info(_end(stream, where).head)
-
-
-def _tokens(channel: Channel, request: dict[str, Any], where: str) -> list[UnitToken]:
-    found: list[UnitToken] = []
-    with _asking(channel, request) as stream:
-        stream.end()
-        while (frame := stream.receive()).kind is FrameKind.DATA:
-            found += decode_tokens(frame.head)
-        if frame.kind is FrameKind.ERROR:
-            raise decode_failure(frame.head, where)
-    return found
-
-
-def _groups(items: Iterable[A], weight: Callable[[A], int] = lambda item: 1) -> Iterator[list[A]]:
-    """Items in groups for one request each; ``weight`` is how many files there are in one."""
-    group: list[A] = []
-    files = 0
-    for item in items:
-        group.append(item)
-        files += weight(item)
-        if len(group) == UNITS_AT_ONCE or files >= FILES_AT_ONCE:
-            yield group
-            group, files = [], 0
-    if group:
-        yield group
-
-
-def _ahead(ask: Callable[[Sequence[A]], list[B]], groups: Iterator[list[A]]) -> Iterator[B]:
-    """The answers to items, asked for in groups, a few of them before they are taken."""
-    waiting: deque[Any] = deque()
-    with ThreadPoolExecutor(REQUESTS_AHEAD, "mltrack-ahead") as pool:
-        try:
-            while True:
-                while len(waiting) < REQUESTS_AHEAD and (group := next(groups, None)):
-                    waiting.append(pool.submit(ask, group))
-                if not waiting:
-                    return
-                yield from waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()

@@ -23,8 +23,6 @@ from mltrack_sync.stores.hello import (
 )
 from mltrack_sync.stores.messages import (
     UNITS_AT_ONCE_MAX,
-    PieceDecoder,
-    PieceEncoder,
     decode_names,
     decode_needs,
     decode_origin,
@@ -37,6 +35,7 @@ from mltrack_sync.stores.messages import (
     encode_snapshot,
     encode_tokens,
 )
+from mltrack_sync.stores.piece_messages import PieceDecoder, PieceEncoder
 from mltrack_sync.stores.run_messages import decode_runs, encode_outcomes, encode_runs
 from mltrack_sync.stores.streams import Cancelled, Stream
 from mltrack_sync.stores.transfer import TransferError, UnitToken

@@ -19,7 +19,6 @@ from mltrack_sync.stores.failures import decode_failure, encode_failure
 from mltrack_sync.stores.frames import ConnectionLostError, Frame, FrameKind, encode_frame
 from mltrack_sync.stores.hello import PROTOCOL_MAX, Opening, VersionError, read_opening, request_store
 from mltrack_sync.stores.messages import (
-    PieceDecoder,
     decode_applied,
     decode_info,
     decode_names,
@@ -35,6 +34,7 @@ from mltrack_sync.stores.messages import (
     encode_snapshot,
     encode_tokens,
 )
+from mltrack_sync.stores.piece_messages import PieceDecoder
 from mltrack_sync.stores.run_messages import decode_outcomes, decode_runs, encode_outcomes, encode_runs
 from mltrack_sync.stores.transfer import (
     Applied,

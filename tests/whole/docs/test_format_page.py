@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mltrack.journal.point_files as files
 import mltrack.journal.points as journal
 from mltrack.disk.codec import (
     FORMAT_VERSION,
@@ -100,8 +101,8 @@ def test_the_reader_on_the_page_reads_the_example(tmp_path: Path) -> None:
 
 def test_the_limits_on_the_page_are_those_of_the_code() -> None:
     assert f"format version {FORMAT_VERSION}\n" in PAGE
-    assert (journal.POINTS_FILE_MIN_BYTES, journal.POINTS_FILE_MAX_BYTES) == (64 << 10, 16 << 20)
-    assert (journal.POINTS_FILE_SCRAPS_BYTES, journal.POINTS_FILE_GROWTH) == (4 << 10, 4)
+    assert (files.POINTS_FILE_MIN_BYTES, files.POINTS_FILE_MAX_BYTES) == (64 << 10, 16 << 20)
+    assert (files.POINTS_FILE_SCRAPS_BYTES, files.POINTS_FILE_GROWTH) == (4 << 10, 4)
     assert journal.SERIES_FILE_POINTS_MAX * RECORD_SIZE == 32 << 20
     words = " ".join(PAGE.split())
     assert f"fewer than {journal.SEAL_POINTS_MIN:,} points" in words
