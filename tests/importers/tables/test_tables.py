@@ -108,6 +108,44 @@ def test_a_table_without_points_is_nothing_or_named(tmp_path: Path, store: Store
     assert report.points == 0
 
 
+@pytest.mark.parametrize(
+    "text", ["step;loss\n1;0,5\n2;0,25\n", "step;loss\n1;0.5\n2;0.25\n", "step\tloss\n1\t0.5\n2\t0.25\n"]
+)
+def test_cells_may_be_separated_by_semicolons_or_tabs(tmp_path: Path, store: Store, text: str) -> None:
+    assert import_text(store, tmp_path, text).complete
+    assert [(key, step, value) for key, step, _, value in points(store)] == [("loss", 1, 0.5), ("loss", 2, 0.25)]
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"step,loss,loss\n1,2,3\n", "1 names are of several columns each, such as 'loss'"),
+        ("step,loss\n1,2\n".encode("utf-16"), "its header is not text in UTF-8"),
+        (
+            b"step,loss,note\n" + (b"1,2," + b"x" * 1000 + b"\n") * 4_500 + b"2,3,\xe9\n",
+            "it can't be read further than row",
+        ),
+    ],
+)
+def test_a_table_that_can_not_be_read_is_named_and_the_others_come(
+    tmp_path: Path, store: Store, data: bytes, words: str
+) -> None:
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    (folder / "bad.csv").write_bytes(data)
+    (folder / "good.csv").write_text("step,loss\n1,2\n")
+    os.mkfifo(folder / "pipe.csv")  # which nobody writes to
+    report = import_source(store, folder, "csv")
+    assert [problem.startswith(f"bad.csv: {words}") for problem in report.problems] == [True]
+    assert "good" in [run.info.run_name for run in store.runs()]
+
+
+def test_a_column_that_is_not_text_costs_only_itself(tmp_path: Path, store: Store) -> None:
+    (tmp_path / "a.csv").write_bytes(b"step,loss,note\n1,2,\xe9\n")
+    report = import_source(store, tmp_path / "a.csv")
+    assert (report.points, report.left_out) == (1, ("a.csv: column 'note', which is not text in UTF-8",))
+
+
 def test_json_lines_are_flattened_and_torn_ones_named(tmp_path: Path, store: Store) -> None:
     lines = ['{"step": 0, "train": {"loss": 1.5, "n": 2}}', "[1]", '{"step": 1, "train": {"loss": NaN}, "x": "y"}']
     text = "\n".join([*lines, '{"step": 2, "tr'])

@@ -31,7 +31,7 @@ def log_paths(path: Path) -> Iterator[Path]:
             yield path
         return
     for here, folders, files in os.walk(path):
-        names = sorted(file for file in files if file.endswith(SUFFIX))
+        names = sorted(file for file in files if file.endswith(SUFFIX) and Path(here, file).is_file())
         found = [place for name in names if head_of(place := Path(here, name)).startswith(IDENT)]
         yield from found
         folders[:] = sorted(folder for folder in folders if not folder.startswith("."))

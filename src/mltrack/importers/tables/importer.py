@@ -65,11 +65,13 @@ def _tables(path: Path) -> Iterator[Path]:
             continue
         if METRICS_FILE in files:
             folders.clear()  # what is below belongs to that run
-            yield Path(here, METRICS_FILE)
+            if Path(here, METRICS_FILE).is_file():
+                yield Path(here, METRICS_FILE)
             continue
         if len(Path(here).relative_to(path).parts) >= DEPTH_MAX:
             folders.clear()
-        yield from (Path(here, file) for file in sorted(files) if Path(file).suffix.lower() in SUFFIXES)
+        places = (Path(here, file) for file in sorted(files) if Path(file).suffix.lower() in SUFFIXES)
+        yield from (place for place in places if place.is_file())
 
 
 class TableSource(BaseSource):
@@ -83,6 +85,8 @@ class TableSource(BaseSource):
         """The runs of all files."""
         for table in _tables(self._path):
             where = table.name if table == self._path else table.relative_to(self._path).as_posix()
+            if self._findings.is_outside(table):
+                continue
             if table != self._path and is_export(table) and not is_export(self._path):
                 self._findings.left_out(
                     f"{where}: mltrack export wrote it (mltrack import FILE --from csv takes its points)"

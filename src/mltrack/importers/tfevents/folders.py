@@ -32,6 +32,6 @@ def run_folders(path: Path) -> Iterator[RunFolder]:
         folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
         if len(Path(here).relative_to(path).parts) >= DEPTH_MAX:
             folders.clear()
-        events = [Path(here, file) for file in sorted(files) if MARK in file]
+        events = [Path(here, file) for file in sorted(files) if MARK in file and Path(here, file).is_file()]
         if events:
             yield RunFolder(Path(here), tuple(events))

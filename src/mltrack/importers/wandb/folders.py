@@ -20,7 +20,7 @@ def log_paths(path: Path) -> Iterator[Path]:
         return
     for here, folders, files in os.walk(path):
         found = sorted(file for file in files if file.endswith(SUFFIX) and file != SUFFIX)
-        yield from (Path(here, file) for file in found)
+        yield from (Path(here, file) for file in found if Path(here, file).is_file())
         folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
         if found or len(Path(here).relative_to(path).parts) >= DEPTH_MAX:
             folders.clear()
