@@ -22,7 +22,8 @@ from mltrack.errors import UsageError
 from mltrack.guards.actions import OUTPUT_CHARACTERS_MAX, facts_of, is_undone, post, run_command
 from mltrack.guards.process import GuardProcess
 from mltrack.guards.rules import Guard, as_guards
-from mltrack.guards.watcher import LIST_EVERY_S, RunWatch, StoreWatch, ask
+from mltrack.guards.store_watch import LIST_EVERY_S, StoreWatch, ask
+from mltrack.guards.watcher import RunWatch
 from mltrack.recording import current_store, fluent
 from mltrack.recording.guarding import UnseenRules
 from mltrack.recording.run import Run

@@ -59,7 +59,8 @@ def watch(
     again, does not repeat it.
     """
     from mltrack.cli.formatting import plural
-    from mltrack.guards.watcher import POLL_S, StoreWatch
+    from mltrack.guards.store_watch import StoreWatch
+    from mltrack.guards.watcher import POLL_S
 
     store = session.store()
     guards = _chosen_guards(guards_file, rules, stopping=stopping)

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from mltrack.errors import MltrackError
 from mltrack.guards.rules import from_record
-from mltrack.guards.watcher import RunWatch, ask, watch_run
+from mltrack.guards.store_watch import ask
+from mltrack.guards.watcher import RunWatch, watch_run
 from mltrack.process.trouble import say
 from mltrack.store import Store
 
