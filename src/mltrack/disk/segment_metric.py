@@ -68,8 +68,9 @@ def read_metric(path: Path, key: str, rule: RowRule | None = None, *, with_seqs:
                     tables.append(_mixed_rows(segment, list(limits), key, rule, with_seqs))
         except UNREADABLE as error:
             raise damaged(path, error, 0) from error
-    empty = POINTS_SCHEMA.empty_table().select(NUMBERS if with_seqs else NUMBERS[1:])
-    return pa.concat_tables(tables) if tables else empty
+    if tables:
+        return pa.concat_tables(tables)
+    return pa.Table.from_batches([], POINTS_SCHEMA).select(NUMBERS if with_seqs else NUMBERS[1:])
 
 
 def _groups_of(segment: Segment, key: str, rule: RowRule | None = None) -> Iterator[tuple[int, bool, int | None]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -282,6 +284,31 @@ def test_row_groups_of_which_a_rewind_hides_all_are_not_read(layout: Layout) -> 
     undo_rewind(layout, run.run_id)
     with pytest.raises(CorruptionError):
         StoredRun(layout.run(run.run_id)).metrics("loss")
+
+
+READING = """
+import sys
+from mltrack.store import Store
+
+for run in Store.open(sys.argv[1]).runs():
+    assert len(run.metrics("loss")) == len(run.metrics()) == len(run.columns("loss")[0]) == run.summaries["loss"].count
+    run.metric_bounds("loss")
+    try:
+        run.metrics("lost")
+    except LookupError:
+        pass
+    print(run.point_count, "pandas" in sys.modules)
+"""
+
+
+def test_points_are_read_without_pandas_which_takes_a_good_part_of_a_second(layout: Layout) -> None:
+    with create_run(layout, Experiment("0", "Default"), {}) as run:
+        for step in range(LONG):
+            run.log_metric("loss", 1.0, step)
+    start_fork(layout, run.run_id, 4, {}).end()
+    rewind_run(layout, run.run_id, 6)
+    done = subprocess.run([sys.executable, "-c", READING, layout.root], capture_output=True, text=True, check=True)
+    assert sorted(done.stdout.splitlines()) == ["5 False", "7 False"]
 
 
 def test_row_groups_that_may_have_system_metrics_are_read() -> None:
