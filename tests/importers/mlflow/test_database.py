@@ -102,6 +102,14 @@ def test_files_are_found_next_to_the_database_that_a_server_keeps(source: Path, 
     assert import_source(store, source).artifacts == 2
 
 
+def test_files_of_a_server_are_found_in_a_folder_that_is_named(source: Path, store: Store, tmp_path: Path) -> None:
+    shutil.move(source.parent / "artifacts" / "digits", tmp_path / "of the server")
+    noted = "file:///tmp/golden/artifacts/digits"
+    changed_rows(source, f"UPDATE runs SET artifact_uri = replace(artifact_uri, '{noted}', 'mlflow-artifacts:')")
+    assert import_source(store, source).artifacts == 0
+    assert import_source(store, source, artifacts_from=(tmp_path / "of the server",)).artifacts == 3
+
+
 def test_files_on_other_machines_are_listed_without_secrets(source: Path, store: Store) -> None:
     changed_rows(source, "UPDATE runs SET artifact_uri = 's3://user:secret@bucket/x/' || run_uuid")
     report = import_source(store, source)

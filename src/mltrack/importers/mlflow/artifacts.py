@@ -69,17 +69,18 @@ class Artifacts:
     def _served(self, uri: str) -> Iterator[Path]:
         parts = urlsplit(uri)
         if parts.scheme == SERVED:
-            for folder in (self._root, self._root.parent):
-                for name in SERVED_FOLDERS:
-                    yield folder / name / unquote(parts.path).lstrip("/")
+            folders = [folder / name for folder in (self._root, self._root.parent) for name in SERVED_FOLDERS]
+            for folder in (*folders, *self._findings.named):
+                yield folder.absolute() / unquote(parts.path).lstrip("/")
 
     def _moved(self, noted: Path) -> Path | None:
-        """The folder below the root that has the end of a noted path, the longest such end."""
+        """The folder below the root, or one that was named, that has the end of a noted path, the longest such end."""
         names = [name for name in noted.parts if name not in ("/", "..", ".")]
         for first in range(len(names) - 1):
-            place = self._root.joinpath(*names[first:])
-            if place.is_dir() and not self._findings.is_outside(place):
-                return place
+            for root in (self._root, *self._findings.named):
+                place = root.joinpath(*names[first:])
+                if place.is_dir() and not self._findings.is_outside(place):
+                    return place
         return None
 
     def _below(self, folder: Path, where: str) -> Iterator[SourceFile]:
