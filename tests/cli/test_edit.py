@@ -58,3 +58,11 @@ def test_what_is_missing_is_said_and_nothing_is_changed(cli: Cli, words: list[st
 def test_with_one_wrong_name_nothing_is_tagged(cli: Cli, small_store: Store) -> None:
     assert cli("tag", "spirals-1", "nosuch", "good=yes").code == 4
     assert "good" not in small_store.run("spirals-1").tags
+
+
+def test_no_editor_is_opened_where_there_is_no_terminal(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("VISUAL", "EDITOR"):
+        monkeypatch.delenv(name, raising=False)
+    said = cli("note", "spirals-1", "--edit")
+    assert said.code == 2
+    assert "an editor needs a terminal" in said.err

@@ -53,6 +53,30 @@ def steps_of_a_run(layout: Layout) -> int:
     return counter.steps
 
 
+class Impatient(FileSystem):
+    """Where somebody presses Ctrl-C while files are made durable."""
+
+    armed = False
+
+    def sync(self, fd: int) -> None:
+        if self.armed:
+            raise KeyboardInterrupt
+        super().sync(fd)
+
+
+def test_a_run_that_is_interrupted_while_it_ends_has_its_status_and_points(layout: Layout) -> None:
+    fs = Impatient()
+    made = recorder(layout, fs)
+    made.start([START])
+    made.points.log("a", 1.0, 0, 0)
+    fs.armed = True
+    with pytest.raises(KeyboardInterrupt):
+        made.close({**END, "status": "KILLED"})
+    abandon(made)
+    run = StoredRun(made.folder)
+    assert (run.info.status, run.info.crashed, len(all_points(run))) == ("KILLED", False, 1)
+
+
 def test_a_process_that_stops_at_any_step_keeps_every_completed_call(layout: Layout) -> None:
     for step in range(1, steps_of_a_run(layout) + 1):
         made, returned = recorder(layout, stopping_at(step)), list[str]()

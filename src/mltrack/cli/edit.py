@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import click
 
 from mltrack.cli.context import RUN, Session, command, json_option, pass_session
@@ -109,6 +112,8 @@ def note(session: Session, run: str, text: str | None, edit: bool, as_json: bool
     if edit:
         if text is not None:
             raise UsageError("a text and --edit can't be used together", hint="give one of them")
+        if not sys.stdin.isatty() and not (os.environ.get("VISUAL") or os.environ.get("EDITOR")):
+            raise UsageError("an editor needs a terminal", hint="give the text: mltrack note RUN TEXT")
         text = click.edit(stored.tags.get(NOTE_TAG, ""), extension=".md")  # None: left without saving
     if text is not None:
         set_tag(store.layout, stored.run_id, NOTE_TAG, text.strip() or None)

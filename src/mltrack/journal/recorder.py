@@ -345,7 +345,11 @@ class Recorder:
             self._closed = True
         FLUSHER.remove(self)
         self._follow()
-        self.points.close()
+        try:
+            self.points.close()
+        except KeyboardInterrupt:  # an impatient Ctrl-C: how the run ended is known all the same
+            self.emit(*events)
+            raise
         last: list[Mapping[str, Any]] = list(events)
         if self.lost:
             last.insert(0, {"type": "lost", "points": self.lost})
