@@ -18,7 +18,7 @@ from mltrack.disk.fields import EXPERIMENT_ID
 from mltrack.disk.layout import is_model_id
 from mltrack.disk.line_types import FACTS
 from mltrack.entities import DELETED, MODEL_STAGES, ModelMetric
-from mltrack.errors import AlreadyExistsError, MltrackError, RemoteError, UsageError
+from mltrack.errors import AlreadyExistsError, MltrackError, NotFoundError, RemoteError, UsageError
 from mltrack.importers.span_heads import read_span, spans_fact
 from mltrack.storage.models.state import identity
 from mltrack.storage.traces.figures import cost_of, json_object, token_usage_of
@@ -142,10 +142,12 @@ class OthersPull:
         name, registry = row["name"], self.store.registry
         versions = sorted(self._rows_of_versions(name), key=lambda each: int(each["version"]))
         if self.options.dry_run:
-            held = {each.name: each for each in registry.models()}
-            here = {(v.creation_time, v.source) for v in registry.versions(name)} if name in held else set()
+            try:
+                here, is_new = {(each.creation_time, each.source) for each in registry.versions(name)}, False
+            except NotFoundError:
+                here, is_new = set(), True
             new = sum(_mark(each) not in here for each in versions)
-            self.counts["models"] += name not in held or new > 0
+            self.counts["models"] += is_new or new > 0
             self.counts["model_versions"] += new
             return
         added = registry.add_lines(lambda state: _model_lines(state, row))
