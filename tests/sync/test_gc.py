@@ -277,7 +277,7 @@ def test_the_command_lists_what_it_removes_asks_and_reports_what_was_removed(
     told = command(store, "gc", "--synced", "--dry-run").output
     assert f"to remove: run {run_id} größe" in told
     assert store.run_ids() == [run_id]
-    assert command(store, "gc", "--synced", "--older-than", "7d", "--yes").output.endswith("has them\n")
+    assert command(store, "gc", "--synced", "--older-than", "7d", "--yes").output.endswith("nothing was removed\n")
     assert store.run_ids() == [run_id]
     with pytest.raises(UsageError, match="nothing was removed"):
         command(store, "gc", "--synced", answer="n\n")

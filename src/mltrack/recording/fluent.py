@@ -43,7 +43,7 @@ from mltrack.recording.starting import (
     start_fork,
 )
 from mltrack.recording.used_stores import layout_or_last
-from mltrack.values.scalars import check_key, texts_by_name
+from mltrack.values.scalars import as_text, check_key, texts_by_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -220,11 +220,11 @@ def _texts(
     """The tags that a run begins with: what it is given as arguments, as text like any tag."""
     text = texts_by_name("tags", tags)
     if description is not None:
-        text[NOTE_TAG] = str(description)
+        text[NOTE_TAG] = as_text("the description of a run", description)
     if history is not None:
         text[HISTORY_TAG] = history_text(history)
     if run_name not in (None, ""):  # as in MLflow, a run without a name gets one
-        text[RUN_NAME_TAG] = str(run_name)
+        text[RUN_NAME_TAG] = as_text("the name of a run", run_name)
     return text
 
 
