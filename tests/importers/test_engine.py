@@ -112,6 +112,20 @@ def test_a_run_that_breaks_keeps_what_could_be_read_and_the_others_come(tmp_path
     assert not report.complete
 
 
+def test_a_metric_without_a_name_is_named_as_lost_and_the_others_next_to_it_come(tmp_path: Path, store: Store) -> None:
+    rows = [row for step in range(3) for row in ([*points("", step, step + 1), *points("loss", step, step + 1)])]
+    source = write(tmp_path, {"id": "a", "points": [[*rows, *points("x" * 70_000, 0, 1), *points("acc", 0, 1)]]})
+    report = import_source(store, source)
+    assert (report.points, len(report.problems)) == (4, 2)
+    (run,) = store.runs()
+    assert {key: run.metrics(key).column("value").to_pylist() for key in ("loss", "acc")} == {
+        "loss": [0.0, 1.0, 2.0],
+        "acc": [0.0],
+    }
+    assert import_source(store, source).points == 0
+    assert not compare_source(store, source).differences
+
+
 def test_a_metric_that_was_changed_in_the_source_is_compared_point_by_point(tmp_path: Path, store: Store) -> None:
     source = write(tmp_path, {"id": "a", "points": [points("x", 0, 10), points("y", 0, 10)]})
     import_source(store, source)

@@ -79,7 +79,15 @@ def source_points(run: SourceRun, findings: Findings) -> Iterator[Columns]:
             if key not in checked:
                 checked[key] = is_name(key)
         usable = np.array([checked[key] for key in points.keys], np.bool_)
-        yield points if usable.all() else points.take(usable[points.codes])
+        yield points if usable.all() else _with_keys(points, usable)
+
+
+def _with_keys(points: Columns, wanted: npt.NDArray[np.bool_]) -> Columns:
+    """The points of these of their keys, and no other key: a writer refuses a batch with one that is not a name."""
+    part = points.take(wanted[points.codes])
+    codes = (np.cumsum(wanted) - 1)[part.codes]
+    keys = [points.keys[at] for at in np.flatnonzero(wanted).tolist()]
+    return Columns(keys, codes, part.steps, part.times, part.values)
 
 
 def stored_points(local: LocalFacts, *, whole: bool = False) -> Iterator[Columns]:
