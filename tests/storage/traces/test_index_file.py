@@ -13,7 +13,7 @@ import pytest
 from mltrack.disk.layout import Layout
 from mltrack.errors import CorruptionError
 from mltrack.storage.traces.index import SAVED_MIN
-from mltrack.storage.traces.index_file import INDEX_FILE
+from mltrack.storage.traces.index_file import index_path
 from mltrack.storage.traces.traces import Trace, Traces
 from mltrack.storage.traces.views import LATEST_FIRST, TraceField
 from mltrack.store import Store
@@ -69,7 +69,7 @@ def folded(layout: Layout) -> list[Trace]:
     fill(writer)
     writer.close()
     found = in_order(made(layout))
-    assert (layout.root / INDEX_FILE).exists()
+    assert index_path(layout.root).exists()
     return found
 
 
@@ -98,7 +98,7 @@ def test_saved_traces_have_the_positions_of_their_facts(layout: Layout, folded: 
         return [whole.positions, sorted(whole.trace_ids), made(layout).changes(whole.positions).trace_ids]
 
     saved = positions()
-    (layout.root / INDEX_FILE).unlink()
+    index_path(layout.root).unlink()
     assert saved == positions()
     assert "tr-001" in saved[1]  # a deleted one, for syncs
 
@@ -131,7 +131,7 @@ def test_what_was_logged_since_is_found(layout: Layout, folded: list[Trace]) -> 
         "tr-new",
         "tr-unborn",
     }
-    (layout.root / INDEX_FILE).unlink()
+    index_path(layout.root).unlink()
     assert in_order(made(layout)) == found
 
 
@@ -139,9 +139,9 @@ def test_an_index_is_saved_upon_a_saved_one(layout: Layout, folded: list[Trace])
     writer = made(layout)
     for number in range(SAVED_MIN):
         writer.add("0", {"type": "tag", "trace_id": f"tr-{2 + number % 50:03}", "key": "kind", "value": f"{number}"})
-    before = (layout.root / INDEX_FILE).stat().st_ino
+    before = index_path(layout.root).stat().st_ino
     found = in_order(made(layout))
-    assert (layout.root / INDEX_FILE).stat().st_ino != before
+    assert index_path(layout.root).stat().st_ino != before
     assert in_order(made(layout)) == found
     assert found[0].spans
 
@@ -149,7 +149,7 @@ def test_an_index_is_saved_upon_a_saved_one(layout: Layout, folded: list[Trace])
 @pytest.mark.parametrize("change", ["another file", "a shorter file", "no file", "a copied store", "another version"])
 def test_an_index_that_does_not_fit_is_not_used(layout: Layout, folded: list[Trace], change: str) -> None:
     facts = sorted((layout.traces / "0" / "facts").iterdir())[0]
-    index = layout.root / INDEX_FILE
+    index = index_path(layout.root)
     whole = facts.read_bytes()
     if change == "another file":
         lines = whole.splitlines(keepends=True)
@@ -165,12 +165,12 @@ def test_an_index_that_does_not_fit_is_not_used(layout: Layout, folded: list[Tra
     else:
         index.write_bytes(index.read_bytes().replace(b'"version":', b'"virsion":', 1))
     found = in_order(made(layout))
-    (layout.root / INDEX_FILE).unlink(missing_ok=True)
+    index_path(layout.root).unlink(missing_ok=True)
     assert found == in_order(made(layout))
 
 
 def test_a_damaged_row_is_said_to_be_one(layout: Layout, folded: list[Trace]) -> None:
-    index = layout.root / INDEX_FILE
+    index = index_path(layout.root)
     with index.open("r+b") as file:
         at = file.read().index(b'"kind-3"')
         file.seek(at)
@@ -183,7 +183,7 @@ def test_a_damaged_row_is_said_to_be_one(layout: Layout, folded: list[Trace]) ->
 
 def test_an_index_that_cannot_be_written_is_done_without(layout: Layout) -> None:
     fill(made(layout))
-    (layout.root / INDEX_FILE).mkdir()
+    index_path(layout.root).mkdir()
     assert len(made(layout).all()) == MANY - 1
 
 
@@ -191,12 +191,15 @@ def test_few_traces_are_not_saved(layout: Layout) -> None:
     writer = made(layout)
     writer.add("0", {"type": "info", "trace_id": "tr-1", "request_time": START})
     assert len(made(layout).all()) == 1
-    assert not (layout.root / INDEX_FILE).exists()
+    assert not index_path(layout.root).exists()
 
 
 def test_traces_that_are_removed_for_good_are_in_no_index(layout: Layout, folded: list[Trace]) -> None:
+    of_another_user = index_path(layout.root).with_name("catalog.traces.4000000000")
+    of_another_user.write_bytes(index_path(layout.root).read_bytes())
     made(layout).remove("7")
-    assert not (layout.root / INDEX_FILE).exists()
+    assert not index_path(layout.root).exists()
+    assert not of_another_user.exists()
     assert all(trace.experiment_id == "0" for trace in made(layout).all())
 
 

@@ -2,7 +2,7 @@
 
 It has how far each facts file was read, and the traces that came out, the latest first; of a trace only what is asked
 for is decoded. It can be deleted at any time. One that was not written here (an unpacked copy), or does not fit the
-facts files, is not used.
+facts files, is not used. Each user of a store has one.
 """
 
 from __future__ import annotations
@@ -31,10 +31,9 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import IO
 
-__all__ = ["INDEX_FILE", "FileRead", "IndexFile", "KeptTrace", "load_index", "save_index"]
+__all__ = ["FileRead", "IndexFile", "KeptTrace", "index_path", "load_index", "remove_indexes", "save_index"]
 
 INDEX_FILE = "catalog.traces"
-"""In the store's folder."""
 
 VERSION = 1
 """Raised by every change to what is below, or to a trace's fields."""
@@ -238,6 +237,17 @@ _LAZY = tuple((name, set_field(name), _DECODE.get(name)) for name in LAZY_FIELDS
 # --- reading and writing the file ---
 
 
+def index_path(root: Path) -> Path:
+    """The file of this user, in the store's folder: those of others who use the store are not trusted."""
+    return root / f"{INDEX_FILE}.{os.geteuid()}"
+
+
+def remove_indexes(root: Path, fs: FileSystem) -> None:
+    """Remove the files of all users."""
+    for path in root.glob(f"{INDEX_FILE}.*"):
+        fs.unlink(path)
+
+
 def load_index(root: Path, facts_file: Mapping[tuple[str, str], str]) -> IndexFile | None:
     """The index of the store in ``root``; None if there is none that fits its facts files.
 
@@ -245,7 +255,7 @@ def load_index(root: Path, facts_file: Mapping[tuple[str, str], str]) -> IndexFi
         root: The store's folder.
         facts_file: The path of each facts file, by its experiment and writer.
     """
-    path = root / INDEX_FILE
+    path = index_path(root)
     try:
         if not is_own_file(path):
             return None
@@ -296,8 +306,8 @@ def save_index(
         return
     numbers = {(file.experiment_id, file.writer): number for number, file in enumerate(files)}
     header, parts = _encoded(kept, numbers)
-    path = root / INDEX_FILE
-    temporary = root / f".{INDEX_FILE}.{os.getpid()}{TEMPORARY}"
+    path = index_path(root)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     with contextlib.suppress(OSError):
         fs.unlink(temporary)
         try:

@@ -22,7 +22,7 @@ from mltrack.disk.line_types import FACTS, SPANS
 from mltrack.errors import CorruptionError, NotFoundError, StoreError
 from mltrack.process.forks import Stage, after_fork_in_child
 from mltrack.storage.traces.index import TraceChanges, TraceIndex
-from mltrack.storage.traces.index_file import INDEX_FILE
+from mltrack.storage.traces.index_file import remove_indexes
 from mltrack.storage.traces.trace import Assessment, SpanHead, SpanPlace, Trace
 from mltrack.storage.traces.writer import TraceWriter
 
@@ -173,7 +173,7 @@ class Traces:
         if writer is not None:
             writer.close()
         root = self._layout.root
-        self._fs.unlink(root / INDEX_FILE)
+        remove_indexes(root, self._fs)
         for folder in (self._layout.trace_folder(experiment_id).path, root / "artifacts" / experiment_id):
             removed = root / f".{folder.parent.name}.{experiment_id}.{os.getpid()}{TEMPORARY}"
             try:
