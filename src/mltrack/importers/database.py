@@ -7,7 +7,6 @@ merged yet, reading would need to write, so a copy is read; a database in WAL mo
 from __future__ import annotations
 
 import contextlib
-import gc
 import shutil
 import sqlite3
 import tempfile
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mltrack.importers.source import SourceError
+from mltrack.process.collecting import without_collecting
 
 __all__ = ["Database"]
 
@@ -138,7 +138,7 @@ class Database:
             with contextlib.closing(con.execute(query, values)) as cursor:
                 while True:
                     con.text_factory = bytes if raw else _text
-                    with _without_collector():
+                    with without_collecting():
                         rows = cursor.fetchmany(ROWS_AT_ONCE)
                     if not rows:
                         break
@@ -160,18 +160,6 @@ class Database:
             self._open_con.commit()
         except sqlite3.Error as error:
             raise SourceError(f"the database can't be read: {error}") from error
-
-
-@contextlib.contextmanager
-def _without_collector() -> Iterator[None]:
-    """Rows are made by the ten thousand and refer to nothing: looking for garbage among them doubles the time."""
-    is_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if is_on:
-            gc.enable()
 
 
 def _state(path: Path) -> tuple[int, int]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,9 +16,10 @@ from mltrack.drawing.sampling import sample
 from mltrack.errors import NotFoundError, UsageError
 from mltrack.mlflow_plugin.errors import raises_mlflow
 from mltrack.mlflow_plugin.tracking.base import BaseStore
+from mltrack.process.collecting import without_collecting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
 
@@ -98,7 +97,7 @@ class MetricHistories(BaseStore):
             return _of_run(run_ids[0], metric_key, sampled(run_ids[0]))
         with ThreadPoolExecutor(READERS, thread_name_prefix="mltrack-chart") as pool:
             histories = list(pool.map(sampled, run_ids))
-        with _without_collecting():
+        with without_collecting():
             return [
                 point
                 for run_id, history in zip(run_ids, histories, strict=True)
@@ -157,20 +156,8 @@ def _ordered(history: History, *, by_time: bool) -> History:
 # --- many of MLflow's objects at a time ---
 
 
-@contextmanager
-def _without_collecting() -> Iterator[None]:
-    """Pause the garbage collector, which would scan a million new objects repeatedly."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
 def _metrics(key: str, history: History) -> list[Any]:
-    with _without_collecting():
+    with without_collecting():
         return list(map(Metric, repeat(key), history.values.tolist(), history.times.tolist(), history.steps.tolist()))
 
 

@@ -8,7 +8,6 @@ folded again.
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import threading
 from bisect import insort
@@ -21,6 +20,7 @@ from mltrack.disk.filesystem import LOCAL, FileSystem, reading
 from mltrack.disk.jsonlog import read_log
 from mltrack.disk.line_types import FACTS
 from mltrack.errors import CorruptionError
+from mltrack.process.collecting import without_collecting
 from mltrack.storage.traces.index_file import FileRead, IndexFile, KeptTrace, load_index, save_index
 from mltrack.storage.traces.state import TraceFact, fold_trace
 from mltrack.storage.traces.trace import Trace
@@ -127,7 +127,7 @@ class TraceIndex:
     def _all(self) -> list[Trace]:
         saved = []
         if self._saved is not None:
-            with _no_collection():
+            with without_collecting():
                 self._saved.fill_heads()
             saved = self._saved.traces(self._replaced)
         return saved + self._fresh()
@@ -238,7 +238,7 @@ class TraceIndex:
     def _load(self) -> None:
         """Begin with the index as it was saved, if it was."""
         paths = {(experiment, writer): path for path, experiment, writer in _facts_files(self._layout.traces)}
-        with _no_collection():
+        with without_collecting():
             self._saved = load_index(self._layout.root, paths)
         for read in self._saved.files if self._saved is not None else ():
             path = Path(paths[read.experiment_id, read.writer])
@@ -343,18 +343,6 @@ class TraceIndex:
 
 def _as_fact(file: _File, line: Mapping[str, Any]) -> TraceFact:
     return TraceFact(line["time"], file.writer, line["seq"], file.experiment_id, line)
-
-
-@contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """Spare the collector many new objects, none of which is garbage."""
-    collected = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collected:
-            gc.enable()
 
 
 def _visible(trace: Trace | None) -> Trace | None:
