@@ -112,9 +112,13 @@ def what_was_meant(error: click.UsageError) -> tuple[str, str]:
         for what in (f"a valid {kind} range.", f"a valid {kind}."):
             words = words.replace(what, "a whole number" if kind == "integer" else "a number")
     words = re.sub(r"\s*\n?\t", " ", words).rstrip(".")
+    words = re.sub(r"is not in the range x>=(\S+)$", r"is less than \1", words)
+    words = re.sub(r"is not in the range (\S+)<=x<=(\S+)$", r"is not between \1 and \2", words)
     see = f"see: {context.command_path} --help" if context is not None else ""
     if context is None:
         return words, see
+    if words.startswith("Got unexpected extra argument") and context.command.name == "sql":
+        return "the query is more than one word of the shell", 'put it in quotes: mltrack sql "SELECT * FROM runs"'
     name = getattr(error, "command_name", None)
     if name is not None and isinstance(context.command, click.Group):
         near = similar_commands(name, context.command.list_commands(context))

@@ -127,6 +127,8 @@ def _print(found: RunDiff, runs: tuple[StoredRun, StoredRun], sections: Sequence
     if same:
         note(f"no difference: {', '.join(same)}")
     for reason, unknown in reasons.items():
+        for run, name in zip(runs, names, strict=True):
+            reason = reason.replace(f"run {run.run_id}", name)
         note(f"not compared: {', '.join(unknown)} ({reason})")
 
 
