@@ -62,7 +62,7 @@ def print_runs(
         Column("name", cut=True),
         *([] if one_experiment else [Column("experiment", cut=True, drop=4)]),
         Column("status", drop=2),
-        Column("started", drop=20),
+        Column("started", drop=5),
         Column("duration", right=True, drop=21),
         Column("points", right=True, drop=22),
         *(_value_column(runs, name, drop=rank + 1) for name, rank in ranks.items() if name in chosen),
