@@ -99,6 +99,8 @@ def test_experiments_are_listed_with_their_runs(cli: Cli, small_store: Store) ->
         ("ls -n abc", "'abc' is not a whole number"),
         ("ls -n 0", "0 is less than 1"),
         ("ui --port 99999", "99999 is not between 1 and 65535"),
+        ("rename -x spirls other", "no experiment 'spirls'"),
+        ("rename -x spirls other", "did you mean spirals?"),
         ("sql select 1", "the query is more than one word of the shell"),
         ("ls -c", "see: mltrack ls --help"),
         ("restore zzz", "see: mltrack ls --deleted"),

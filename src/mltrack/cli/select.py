@@ -97,7 +97,17 @@ def experiment_named(store: Store, name: str) -> Experiment:
     Raises:
         NotFoundError: there is none.
     """
-    return store.workspace.by_name(name) or store.workspace.get(name)
+    from mltrack.errors import NotFoundError
+    from mltrack.text.nearest import meant
+
+    found = store.workspace.by_name(name)
+    if found is not None:
+        return found
+    try:
+        return store.workspace.get(name)
+    except NotFoundError as error:
+        names = [one.name for one in store.workspace.experiments().values()]
+        raise NotFoundError(f"no experiment {name!r}", hint=meant(name, names)) from error
 
 
 def run_facts(run: Described, points: int) -> dict[str, Any]:
