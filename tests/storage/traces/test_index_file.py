@@ -146,7 +146,9 @@ def test_an_index_is_saved_upon_a_saved_one(layout: Layout, folded: list[Trace])
     assert found[0].spans
 
 
-@pytest.mark.parametrize("change", ["another file", "a shorter file", "no file", "a copied store", "another version"])
+@pytest.mark.parametrize(
+    "change", ["another file", "a shorter file", "no file", "a copied store", "another version", "cut", "zeros"]
+)
 def test_an_index_that_does_not_fit_is_not_used(layout: Layout, folded: list[Trace], change: str) -> None:
     facts = sorted((layout.traces / "0" / "facts").iterdir())[0]
     index = index_path(layout.root)
@@ -162,8 +164,11 @@ def test_an_index_that_does_not_fit_is_not_used(layout: Layout, folded: list[Tra
         copied = index.read_bytes()
         index.rename(index.with_name("was"))  # its inode stays taken
         index.write_bytes(copied)
-    else:
+    elif change == "another version":
         index.write_bytes(index.read_bytes().replace(b'"version":', b'"virsion":', 1))
+    else:
+        saved = index.read_bytes()
+        index.write_bytes(saved[:-100] if change == "cut" else bytes(len(saved)))
     found = in_order(made(layout))
     index_path(layout.root).unlink(missing_ok=True)
     assert found == in_order(made(layout))

@@ -265,7 +265,8 @@ def load_index(root: Path, facts_file: Mapping[tuple[str, str], str]) -> IndexFi
             if not known or header["inode"] != os.fstat(file.fileno()).st_ino:
                 return None
             columns = file.read(header["columns"])
-            fits = zlib.crc32(columns) == header["crc"]
+            whole = os.fstat(file.fileno()).st_size == file.tell() + header["rows"]
+            fits = whole and zlib.crc32(columns) == header["crc"]
             if fits and all(_is_that_file(read, facts_file) for read in header["files"]):
                 return IndexFile(header, memoryview(columns), _Rows(file, path, header["rows"]))
     except (OSError, BadLine):
