@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack.entities import ACTIVE, DEFAULT_EXPERIMENT_ID, DEFAULT_EXPERIMENT_NAME
 from mltrack.text.printable import printable
-from mltrack_sync.stores.registers import Register, Registers
+from mltrack_sync.stores.registers import Register, Registers, said
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -130,7 +130,7 @@ def _changed(
         if key == NAME and _base(str(register.value), id_) == _base(mine.name, id_):
             continue
         if held.value != register.value and not (theirs.registers.had(key, held) or mine.registers.had(key, register)):
-            stands = "the other store's" if held.loses_to(register) else "this store's"
+            stands = said(register if held.loses_to(register) else held)
             notes.append(f"{printable(key)} of experiment {shown!r} was set in both stores: {stands} stands, as later")
         if not held.loses_to(register):
             continue

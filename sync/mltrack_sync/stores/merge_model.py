@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from mltrack.text.printable import printable
-from mltrack_sync.stores.registers import Register, Registers
+from mltrack_sync.stores.registers import Register, Registers, said
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,7 +42,7 @@ def merge_model(ours: Iterable[Line], theirs: Iterable[Line]) -> tuple[list[Line
         conflict = not (other.had(key, held) or own.had(key, register))
         wins = kind not in _FIRST and held.loses_to(register)
         if conflict:
-            stands = "the other store's" if wins else "this store's"
+            stands = said(register if wins else held)
             notes.append(f"{printable(key)} of a logged model was set in both stores: {stands} stands")
         if wins:
             lines.append(_line(register))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mltrack.text.printable import printable
-from mltrack_sync.stores.registers import UNSET, Register, Registers
+from mltrack_sync.stores.registers import UNSET, Register, Registers, said
 from mltrack_sync.stores.registry_facts import (
     ALIAS,
     DESCRIPTION,
@@ -99,13 +99,14 @@ class _Merge:
                 continue
             wins = held.loses_to(register)
             if not (theirs.had(key, held) or mine.had(key, register) or _is_default(key, held)):
-                self._conflict(key, about, wins)
+                self._conflict(key, about, register if wins else held)
             if wins:
                 yield key, register
 
-    def _conflict(self, key: str, about: str, wins: bool) -> None:
-        stands = "the other store's" if wins else "this store's"
-        self.notes.append(f"{printable(key)} of {about} was set in both stores: {stands} stands, as the later one")
+    def _conflict(self, key: str, about: str, stands: Register) -> None:
+        self.notes.append(
+            f"{printable(key)} of {about} was set in both stores: {said(stands)} stands, as the later one"
+        )
 
     def _versions(self, mine: ModelFacts, theirs: ModelFacts) -> dict[int, int]:
         """Merge the versions; returns this store's number for each number of the other store."""
@@ -169,7 +170,7 @@ class _Merge:
             seen = Register(held.time, others.get(held.value, held.value))
             wins = held.time < register.time or (held.time == register.time and seen.loses_to(register))
             if not (theirs.registers.had(key, seen) or mine.registers.had(key, wanted) or held == UNSET):
-                self._conflict(key, f"model {printable(mine.name)!r}", wins)
+                self._conflict(key, f"model {printable(mine.name)!r}", wanted if wins else held)
             if wins:
                 line = {"type": "alias", "time": wanted.time, "name": mine.name}
                 self._append({**line, "alias": key.removeprefix(ALIAS), "version": wanted.value})

@@ -70,7 +70,10 @@ def push_to_store(work: PushWork, far: FarStore) -> PushReport:
         work.remote.name,
         work.remote.url,
         problems=(*kept, *report.problems),
-        notes=(*report.notes, *_unlike_words(noting.unlike, work.remote.name)),
+        notes=(
+            *(f"on {work.remote.name}: {note}" for note in report.notes),
+            *_unlike_words(noting.unlike, work.remote.name),
+        ),
         bytes=report.bytes,
         run_names=tuple(noting.run_names),
         **noting.counts,

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-__all__ = ["UNSET", "Register", "Registers"]
+from mltrack.text.printable import printable
+from mltrack.text.shown import shown
+
+__all__ = ["UNSET", "Register", "Registers", "said"]
 
 
 class Register(NamedTuple):
@@ -26,6 +29,11 @@ UNSET = Register(-1, None)
 
 def _text(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
+
+
+def said(register: Register) -> str:
+    """What a register was set to, as a message says it."""
+    return "its removal" if register.value is None else printable(shown(register.value))
 
 
 class Registers:

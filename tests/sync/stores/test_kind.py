@@ -139,6 +139,16 @@ def test_a_run_that_both_stores_recorded_into_is_merged(here: Store, tmp_path: P
     assert len(one.metrics("loss")) == POINTS + 2
 
 
+def test_a_push_says_on_which_store_which_of_two_names_stands(here: Store, tmp_path: Path) -> None:
+    made = here.workspace.create("first").experiment_id
+    usb = Remotes(here).add("usb", str(tmp_path / "usb"))
+    push(here, usb)
+    here.workspace.rename(made, "earlier")
+    Store.open(tmp_path / "usb").workspace.rename(made, "later")
+    (note,) = push(here, usb).notes
+    assert note == "on usb: name of experiment 'later' was set in both stores: 'later' stands, as later"
+
+
 def test_the_selection_chooses_what_is_pulled(here: Store, tmp_path: Path) -> None:
     wanted = record(tmp_path / "far", "wanted")
     record(tmp_path / "far", "other")
