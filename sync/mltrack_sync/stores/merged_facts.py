@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Line = dict[str, Any]
     Merge = Callable[[Iterable[Line], Iterable[Line]], tuple[list[Line], list[str]]]
 
-__all__ = ["merge_facts"]
+__all__ = ["has_facts", "merge_facts"]
 
 
 class _Log(NamedTuple):
@@ -72,6 +72,13 @@ def merge_facts(path: Path, data: bytes, *, fs: FileSystem = LOCAL) -> tuple[int
         if lines:
             log.append(*lines)
     return len(lines), [*notes, *said]
+
+
+def has_facts(name: str, held: bytes, data: bytes) -> bool:
+    """Whether a log that holds ``held`` would get nothing from another store's ``data``, whole lines, by a merge."""
+    kind = _LOGS[name]
+    theirs, bad = _decoded(data, kind.records)
+    return not bad and not kind.merge(_decoded(held, kind.records)[0], theirs)[0]
 
 
 def _decoded(data: bytes, records: Records) -> tuple[list[Line], int]:

@@ -10,7 +10,8 @@ from mltrack.disk.filesystem import NotRegularError, open_regular
 from mltrack.errors import MltrackError, NotFoundError
 from mltrack_sync.report import Difference, VerifyReport
 from mltrack_sync.stores.local_source import RUNS, LocalSource
-from mltrack_sync.stores.transfer import Need, TransferError
+from mltrack_sync.stores.merged_facts import has_facts
+from mltrack_sync.stores.transfer import FileKind, Need, TransferError
 from mltrack_sync.stores.unit_files import unit_folder
 from mltrack_sync.stores.watched import artifacts_in
 
@@ -97,7 +98,10 @@ class _Comparison:
     def _differences(self, snapshot: UnitSnapshot) -> Iterator[Difference]:
         lacking = {need.path: need.start for need in self._far.target.needs(snapshot)}
         sizes = {state.path: state.size for state in snapshot.files}
+        facts = {state.path for state in snapshot.files if state.kind is FileKind.FACTS}
         for path, start in lacking.items():
+            if path in facts and self._has_facts(snapshot, path):
+                continue
             far = f"{start:,} bytes" if start else "missing"
             yield self._difference(snapshot.unit, f"file {path}", f"{sizes[path]:,} bytes", far, path)
         if self._quick or not snapshot.files:
@@ -106,6 +110,18 @@ class _Comparison:
         for path, here, far in self._unequal(snapshot, far_now, lacking):
             self.differing_files.setdefault(snapshot.unit, []).append(path)
             yield self._difference(snapshot.unit, f"file {path}", f"SHA-256 {here}", f"SHA-256 {far}", path)
+
+    def _has_facts(self, snapshot: UnitSnapshot, path: str) -> bool:
+        """Whether a log that both stores append to has all that counts on the remote, in whatever lines."""
+        try:
+            far_now = self._far.source.snapshot(snapshot.unit)
+            held, data = (
+                b"".join(piece.data for piece in source.pieces(one, [Need(path, 0)]))
+                for source, one in ((self._far.source, far_now), (self._source, snapshot))
+            )
+        except (NotFoundError, TransferError):
+            return False
+        return has_facts(path, held, data)
 
     def _other_content(self, snapshot: UnitSnapshot) -> list[Difference]:
         """The files that both have with another content, where it can't be said what is lacking."""

@@ -203,6 +203,22 @@ def test_verify_says_which_runs_were_not_sent_yet(here: Store, tmp_path: Path) -
     assert said.output.endswith("1 run has something that was not sent yet: mltrack sync usb\n")
 
 
+def test_verify_finds_no_difference_where_another_store_has_more_facts_or_later_ones(
+    here: Store, tmp_path: Path
+) -> None:
+    made = here.workspace.create("first", {"team": "a"}).experiment_id
+    usb = Remotes(here).add("usb", str(tmp_path / "usb"))
+    push(here, usb)
+    far = Store.open(tmp_path / "usb")
+    far.workspace.create("another store's")
+    here.workspace.rename(made, "earlier")
+    far.workspace.rename(made, "later")
+    push(here, usb)
+    assert verify(here, usb).same
+    here.workspace.set_tag(made, "team", "b")
+    assert [each.thing for each in verify(here, usb).differences] == ["file experiments.jsonl"]
+
+
 def test_verify_names_the_run_and_file_that_differ(here: Store, tmp_path: Path) -> None:
     (run_id,) = here.run_ids()
     usb = Remotes(here).add("usb", str(tmp_path / "usb"))
