@@ -66,6 +66,7 @@ class RegistryPush:
         self._session = session
         self._logged = identities.logged
         self._waiting: list[tuple[ModelVersion, str]] = []
+        self._listed: tuple[str, list[RemoteVersion]] | None = None
         self._ledger = session.ledger
         self._client = RegistryClient(session.client.transport)
         self._limits = session.limits()
@@ -263,11 +264,14 @@ class RegistryPush:
 
         def once(again: bool) -> tuple[RemoteVersion, bool]:
             self._session.check()
-            versions = self._client.versions(version.name, prompts=version.tags.get(PROMPT_TAG) == "true")
+            versions = self._remote_versions(version)
             found = [v for v in versions if has_mark(mark, int(v.number), v.created, v.tags)]
             if found:
                 return min(found, key=lambda v: int(v.number)), False
-            return self._create_version(version, place, mark), True
+            self._listed = None  # what the remote has is not known before this answer
+            made = self._create_version(version, place, mark)
+            self._listed = (version.name, versions)
+            return made, True
 
         remote, made = self._session.policy.settle(once)
         stage = NO_STAGE if made else ""  # one that was found may be in any stage
@@ -279,6 +283,13 @@ class RegistryPush:
         self._ledger.model_version(entry, version.name, version.version)
         self._session.count(model_versions=int(made))
         return entry
+
+    def _remote_versions(self, version: ModelVersion) -> list[RemoteVersion]:
+        """The versions that the remote has of its model, and had before this push made some; listed once a model."""
+        if self._listed is None or self._listed[0] != version.name:
+            is_prompt = version.tags.get(PROMPT_TAG) == "true"
+            self._listed = (version.name, list(self._client.versions(version.name, prompts=is_prompt)))
+        return self._listed[1]
 
     def _create_version(self, version: ModelVersion, place: Place, mark: str) -> RemoteVersion:
         def create(tags: dict[str, str]) -> RemoteVersion:
