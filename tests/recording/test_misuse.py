@@ -63,7 +63,7 @@ def test_a_mistake_is_named_with_a_hint_and_without_other_errors(run: mltrack.Ru
 
 def test_logging_to_a_run_that_has_ended_hides_nothing_behind_the_error(run: mltrack.Run) -> None:
     run.end()
-    with pytest.raises(mltrack.RunStateError) as caught:
+    with pytest.raises(mltrack.RunStateError, match=f"run {run.run_id} has ended") as caught:
         run.log_metric("loss", 1)
     assert "During handling" not in "".join(traceback.format_exception(caught.value))
 

@@ -306,7 +306,8 @@ class PointJournal(PointFiles):
 
     def _check_open(self) -> None:
         if self._closed:
-            raise RunStateError("the run has ended", hint="resume it: start_run(run_id=...)")
+            run_id = self._folder.parent.name
+            raise RunStateError(f"run {run_id} has ended", hint=f"resume it: start_run(run_id={run_id!r})")
 
     def _metric_number(self, key: str) -> int | None:
         """The number of a metric, assigned and stored at its first point; None if it can't be stored."""
