@@ -54,6 +54,25 @@ BAD: list[tuple[Records, dict[str, Any], str]] = [
 ]
 
 
+class Text(str):
+    """As Django's texts are: made a ``str``, it stays what it is."""
+
+    def __str__(self) -> str:
+        return self
+
+
+@pytest.mark.parametrize(
+    ("records", "line"),
+    [
+        (line_types.EVENTS, {"type": "param", "key": Text("a"), "value": Text("b")}),
+        (line_types.EXPERIMENTS, {"type": "create", "experiment_id": "1", "name": Text("a"), "tags": {Text("b"): "c"}}),
+    ],
+)
+def test_a_text_of_a_subclass_of_str_is_written_as_its_text(records: Records, line: dict[str, Any]) -> None:
+    assert records.fault({**ENVELOPE, **line}) is None
+    assert decode_line(encode_line({**ENVELOPE, **line})[:-1], records) == {**ENVELOPE, **line}
+
+
 @pytest.mark.parametrize(("records", "line"), GOOD)
 def test_what_is_written_is_valid_and_unknown_fields_are_skipped(records: Records, line: dict[str, Any]) -> None:
     assert records.fault({**ENVELOPE, **line, "of a later version": {"nested": []}}) is None

@@ -161,17 +161,19 @@ def _shown(value: Any) -> str:
 
 # --- kinds of values -------------------------------------------------------------------------------------------
 
+# Texts may be of a subclass of str before they are written (members of an enum, numpy's, Django's): JSON has a text.
+
 
 def _is_text(value: Any) -> bool:
-    return type(value) is str
+    return isinstance(value, str)
 
 
 def _is_name(value: Any) -> bool:
-    return type(value) is str and 0 < len(value) <= NAME_CHARACTERS_MAX
+    return isinstance(value, str) and 0 < len(value) <= NAME_CHARACTERS_MAX
 
 
 def _is_key(value: Any) -> bool:
-    return type(value) is str and 0 < len(value) <= KEY_CHARACTERS_MAX
+    return isinstance(value, str) and 0 < len(value) <= KEY_CHARACTERS_MAX
 
 
 def _is_flag(value: Any) -> bool:
