@@ -35,6 +35,7 @@ def test_an_experiment_without_runs_arrives_with_its_tags_and_so_do_later_ones(
 def test_a_tag_that_is_removed_is_removed_on_the_server_and_does_not_come_back(
     store: Store, server: MlflowServer, remote: Remote, experiment: str
 ) -> None:
+    mine = Selection(experiments=(experiment,))
     mltrack.set_experiment_tag("team", "a")
     mltrack.set_experiment_tag("stays", "b")
     mltrack.start_run().end()
@@ -42,7 +43,7 @@ def test_a_tag_that_is_removed_is_removed_on_the_server_and_does_not_come_back(
     there = server.get("experiments/get-by-name", experiment_name=experiment)["experiment"]
     server.post("experiments/set-experiment-tag", experiment_id=there["experiment_id"], key="theirs", value="c")
     mltrack.delete_experiment_tag("team")
-    pull(store, remote)
+    pull(store, remote, selection=mine)
     assert "team" not in next(each.tags for each in store.experiments() if each.name == experiment)
     assert [each.thing for each in verify(store, remote).differences] == ["tag 'team'"]
     assert push(store, remote).complete
@@ -52,7 +53,7 @@ def test_a_tag_that_is_removed_is_removed_on_the_server_and_does_not_come_back(
     assert (push(store, remote).requests, status_of(store, remote).pending_experiments) == (0, 0)
     assert verify(store, remote).differences == ()
     server.post("experiments/set-experiment-tag", experiment_id=there["experiment_id"], key="team", value="d")
-    pull(store, remote)
+    pull(store, remote, selection=mine)
     assert next(each.tags for each in store.experiments() if each.name == experiment)["team"] == "d"
 
 
@@ -72,7 +73,7 @@ def test_an_experiment_without_runs_that_was_pulled_is_not_pending(
     store: Store, server: MlflowServer, remote: Remote, experiment: str
 ) -> None:
     server.post("experiments/create", name=f"{experiment} too", tags=[{"key": "team", "value": "a"}])
-    pull(store, remote)
+    pull(store, remote, selection=Selection(experiments=(f"{experiment} too",)))
     assert f"{experiment} too" in [each.name for each in store.experiments()]
     assert push(store, remote).requests == 0
 
