@@ -98,7 +98,8 @@ def open_source(path: Path, kind: str, findings: Findings) -> tuple[Importer, So
     require(path)
     importer = find_kind(kind) if kind else kind_of(path)
     try:
-        return importer, importer.open(path, findings)
+        whole = path.resolve() if ".." in path.parts else path.absolute()  # "." has no name, and no folders next to it
+        return importer, importer.open(whole, findings)
     except (SourceError, OSError) as error:
         words = str(error) if isinstance(error, SourceError) else error.strerror or str(error)
         hint = error.hint if isinstance(error, SourceError) else ""

@@ -96,6 +96,26 @@ def test_files_in_the_folder_of_a_server_next_to_it_are_taken(source: Path, stor
     assert (report.artifacts, report.left_out) == (3, ())
 
 
+def test_files_come_with_a_source_that_is_named_from_the_working_folder(
+    source: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meta = first_run(source) / "meta.yaml"
+    lines = [line for line in meta.read_text().splitlines() if not line.startswith("artifact_uri")]
+    meta.write_text("\n".join(["artifact_uri: file://elsewhere/share", *lines, ""]))
+    monkeypatch.chdir(source.parent)
+    assert import_source(store, Path(source.name)).artifacts == 3
+
+
+@pytest.mark.parametrize("path", [".", "../mlruns"])
+def test_the_working_folder_has_folders_next_to_it(
+    source: Path, store: Store, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    moved_artifacts(first_run(source), source.parent / "mlartifacts" / "of a run")
+    monkeypatch.chdir(source)
+    report = import_source(store, Path(path))
+    assert (report.artifacts, report.left_out) == (3, ())
+
+
 @pytest.mark.parametrize("name", ["params", "params/new", "tags/mlflow.note.content", "artifacts", "meta.yaml"])
 def test_links_in_it_bring_nothing_of_this_machine(source: Path, store: Store, tmp_path: Path, name: str) -> None:
     secret = tmp_path / "home" / "secret"

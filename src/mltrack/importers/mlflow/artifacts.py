@@ -59,9 +59,10 @@ class Artifacts:
     def folder(self, uri: str, nearby: Sequence[Path] = ()) -> Path | None:
         """The folder where they are; None where it is not on this machine, or does not exist."""
         noted = local_place(uri)
-        places: list[Path] = [*nearby, *self._served(uri), *([noted] if noted is not None else ())]
-        for each in places:
-            place = self._root / each  # an absolute one stays as it is
+        places: list[Path] = [*nearby, *self._served(uri)]
+        if noted is not None:
+            places.append(self._root / noted)  # an absolute one stays as it is
+        for place in places:
             if place.is_dir() and not self._findings.is_outside(place) and any(place.iterdir()):
                 return place
         return None if noted is None else self._moved(noted)
