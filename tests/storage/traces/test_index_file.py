@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mltrack.disk.layout import Layout
-from mltrack.errors import CorruptionError
+from mltrack.errors import CorruptionError, StoreError
 from mltrack.storage.traces.index import SAVED_MIN
 from mltrack.storage.traces.index_file import index_path
 from mltrack.storage.traces.traces import Trace, Traces
@@ -174,12 +174,13 @@ def test_an_index_that_does_not_fit_is_not_used(layout: Layout, folded: list[Tra
     assert found == in_order(made(layout))
 
 
-def test_a_damaged_row_is_said_to_be_one(layout: Layout, folded: list[Trace]) -> None:
+@pytest.mark.parametrize("damage", [b'"kind-8"', bytes(4096)])
+def test_a_damaged_row_is_said_to_be_one(layout: Layout, folded: list[Trace], damage: bytes) -> None:
     index = index_path(layout.root)
     with index.open("r+b") as file:
         at = file.read().index(b'"kind-3"')
         file.seek(at)
-        file.write(b'"kind-8"')
+        file.write(damage)
     with pytest.raises(CorruptionError, match="is damaged") as caught:
         for trace in in_order(made(layout)):
             assert trace.tags
@@ -192,6 +193,15 @@ def test_an_index_that_cannot_be_written_is_done_without(layout: Layout) -> None
     assert len(made(layout).all()) == MANY - 1
 
 
+def test_traces_that_are_too_long_for_an_index_are_done_without_one(layout: Layout) -> None:
+    writer = made(layout)
+    fill(writer)
+    ends = {"start": -(1 << 63), "end": (1 << 63) - 1}
+    writer.add_spans("0", [{"type": "spans", "trace_id": "tr-long", "heads": [head("a", None)], **ends}], [[{}]])
+    assert len(made(layout).all()) == MANY
+    assert not index_path(layout.root).exists()
+
+
 def test_few_traces_are_not_saved(layout: Layout) -> None:
     writer = made(layout)
     writer.add("0", {"type": "info", "trace_id": "tr-1", "request_time": START})
@@ -202,10 +212,19 @@ def test_few_traces_are_not_saved(layout: Layout) -> None:
 def test_traces_that_are_removed_for_good_are_in_no_index(layout: Layout, folded: list[Trace]) -> None:
     of_another_user = index_path(layout.root).with_name("catalog.traces.4000000000")
     of_another_user.write_bytes(index_path(layout.root).read_bytes())
+    torn = index_path(layout.root).with_name(".catalog.traces.0.7.tmp")
+    torn.write_bytes(index_path(layout.root).read_bytes())
     made(layout).remove("7")
     assert not index_path(layout.root).exists()
     assert not of_another_user.exists()
+    assert not torn.exists()
     assert all(trace.experiment_id == "0" for trace in made(layout).all())
+
+
+def test_an_index_that_cannot_be_removed_is_named(layout: Layout, folded: list[Trace]) -> None:
+    index_path(layout.root).with_name("catalog.traces.4000000000").mkdir()
+    with pytest.raises(StoreError, match=r"catalog\.traces\.4000000000 can't be removed"):
+        made(layout).remove("7")
 
 
 def test_a_copy_of_a_store_is_read_without_the_index(layout: Layout, folded: list[Trace], tmp_path: Path) -> None:

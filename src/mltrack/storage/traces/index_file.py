@@ -149,9 +149,7 @@ class IndexFile:
 
     def fill(self, trace: Trace, row: int, name: str) -> None:
         """Set the fields of the trace of a row: its spans if ``name`` is that, else all others."""
-        checksum, fields, spans = self._row(row).split(b"\n")[:3]
-        if zlib.crc32(fields + spans) != int(checksum, 16):
-            raise self._rows.damaged()
+        fields, spans = self._parts(row)
         if name == "spans":
             heads = [self._span(values) for values in json.loads(spans)]
             set_field(name)(trace, {head.span_id: head for head in heads})
@@ -164,6 +162,17 @@ class IndexFile:
         file, offset, size = place
         named = self.files[file]
         return SpanHead._make([*fields, SpanPlace(named.experiment_id, named.writer, offset, size), order])
+
+    def _parts(self, row: int) -> tuple[bytes, bytes]:
+        """The fields and the spans of a row, checked."""
+        try:
+            checksum, fields, spans = self._row(row).split(b"\n")[:3]
+            intact = zlib.crc32(fields + spans) == int(checksum, 16)
+        except ValueError:  # a page of zeros, for example
+            raise self._rows.damaged() from None
+        if not intact:
+            raise self._rows.damaged()
+        return fields, spans
 
     def _row(self, row: int) -> bytes:
         """The row as it is saved: a checksum, the fields, the spans."""
@@ -243,9 +252,14 @@ def index_path(root: Path) -> Path:
 
 
 def remove_indexes(root: Path, fs: FileSystem) -> None:
-    """Remove the files of all users."""
-    for path in root.glob(f"{INDEX_FILE}.*"):
-        fs.unlink(path)
+    """Remove the files of all users, and what a process that was killed has left of one.
+
+    Raises:
+        OSError: one can't be removed.
+    """
+    for pattern in (f"{INDEX_FILE}.*", f".{INDEX_FILE}.*{TEMPORARY}"):
+        for path in root.glob(pattern):
+            fs.unlink(path)
 
 
 def load_index(root: Path, facts_file: Mapping[tuple[str, str], str]) -> IndexFile | None:
@@ -301,15 +315,18 @@ def save_index(
     facts_file: Mapping[tuple[str, str], str],
     fs: FileSystem,
 ) -> None:
-    """Write the index of the store in ``root``; without one where that fails, as in a store that can only be read."""
+    """Write the index of the store in ``root``.
+
+    Without one where that fails, as in a store that can only be read, or where a number is too large for a column.
+    """
     kept = sorted(traces, key=lambda one: one.order)
     if not kept or any("\n" in one.trace_id for one in kept):
         return
     numbers = {(file.experiment_id, file.writer): number for number, file in enumerate(files)}
-    header, parts = _encoded(kept, numbers)
     path = index_path(root)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, OverflowError, BadLine):
+        header, parts = _encoded(kept, numbers)
         fs.unlink(temporary)
         try:
             header["files"] = [_recognized(file, facts_file) for file in files]

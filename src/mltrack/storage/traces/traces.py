@@ -173,7 +173,13 @@ class Traces:
         if writer is not None:
             writer.close()
         root = self._layout.root
-        remove_indexes(root, self._fs)
+        try:
+            remove_indexes(root, self._fs)
+        except OSError as error:
+            raise StoreError(
+                f"{error.filename or root} can't be removed: {error.strerror or error}",
+                hint="it has traces of the experiment; remove it as its owner",
+            ) from error
         for folder in (self._layout.trace_folder(experiment_id).path, root / "artifacts" / experiment_id):
             removed = root / f".{folder.parent.name}.{experiment_id}.{os.getpid()}{TEMPORARY}"
             try:
