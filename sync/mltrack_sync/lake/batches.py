@@ -121,7 +121,7 @@ class Batches:
             raise CopiedStoreError(
                 f"{self.tables.place.uri} has batch {last} of {batch.table!r} from store {self.store_id}, and this"
                 f" store sent {known}: the lake was restored from a backup, or made again",
-                hint="mltrack remote rm NAME, then add it again: the next sync sends what the lake does not have",
+                hint="mltrack remote add NEW-NAME URL: a sync with that name sends what the lake does not have",
             )
         return table
 

@@ -91,7 +91,7 @@ class _Push:
         if not self._tables.check(create=not known) and known:
             raise RemoteUnavailableError(
                 f"no lake at {self._tables.place.uri}",
-                hint="connect the disk; where it was removed on purpose: mltrack remote rm NAME, then add it again",
+                hint="connect the disk; where it was removed on purpose: mltrack remote add NEW-NAME URL",
                 in_doubt=False,
                 not_sent=True,
             )

@@ -54,7 +54,7 @@ def compare_with_lake(
         StoreError, OSError: the store can't be read.
     """
     if not tables.check(create=False) and known:
-        hint = "connect the disk; where it was removed on purpose: mltrack remote rm NAME, then add it again"
+        hint = "connect the disk; where it was removed on purpose: mltrack remote add NEW-NAME URL"
         raise RemoteUnavailableError(f"no lake at {tables.place.uri}", hint=hint, in_doubt=False)
     comparison = _Comparison(store, LakeScan(tables), remote, options)
     run_ids = sorted(options.selection.heads(store))

@@ -115,7 +115,7 @@ def open_folder(path: str, *, create: bool, known: bool) -> Store:
             return _created(folder)
     hint = "connect the disk, or check the path; a sync makes the store, where the folder that it is to be in exists"
     if known:
-        hint = "connect the disk; where the store was removed on purpose: mltrack remote rm NAME, then add it again"
+        hint = "connect the disk; where it was removed on purpose: mltrack remote add NEW-NAME URL"
     raise RemoteUnavailableError(f"no mltrack store at {folder}", hint=hint, in_doubt=False, not_sent=True)
 
 

@@ -177,8 +177,10 @@ def test_status_counts_by_the_ledger_while_the_disk_is_not_mounted(here: Store, 
     with pytest.raises(RemoteUnavailableError, match="no mltrack store at"):
         push(here, usb)
     (tmp_path / "usb").mkdir()  # the empty folder that a disk is mounted on gets no new store
-    with pytest.raises(RemoteUnavailableError, match="no mltrack store at"):
+    with pytest.raises(RemoteUnavailableError, match="no mltrack store at") as caught:
         push(here, usb)
+    assert "mltrack remote add NEW-NAME URL" in str(caught.value.hint)
+    assert push(here, Remotes(here).add("new", str(tmp_path / "usb" / ".mltrack"))).points == 2 * POINTS
 
 
 def test_another_disk_at_the_same_path_gets_everything(here: Store, tmp_path: Path) -> None:
