@@ -104,13 +104,14 @@ def test_writes_of_two_processes_are_merged_by_time(layout: Layout) -> None:
     one.close()
 
 
-def test_a_late_but_older_fact_takes_its_place_in_the_order(layout: Layout) -> None:
+@pytest.mark.parametrize("trace_id", ["tr-1", 'a "trace"\\n', "\udcff", "größe"])
+def test_a_late_but_older_fact_takes_its_place_in_the_order(layout: Layout, trace_id: str) -> None:
     early, late = other(layout, ticking(1_000)), other(layout, ticking(500_000))
     reader = other(layout)
-    late.add("0", info(), tag("late"))
-    assert reader.get("tr-1").tags == {"k": "late"}
-    early.add("0", info(), tag("early"), tag("kept", key="early"))
-    assert reader.get("tr-1").tags == {"k": "late", "early": "kept"}
+    late.add("0", info(trace_id), tag("late", trace_id))
+    assert reader.get(trace_id).tags == {"k": "late"}
+    early.add("0", info(trace_id), tag("early", trace_id), tag("\udcff", trace_id, key="early"))
+    assert reader.get(trace_id).tags == {"k": "late", "early": "\udcff"}
 
 
 def test_a_change_follows_what_its_author_had_read_even_if_the_clock_was_set_back(layout: Layout) -> None:

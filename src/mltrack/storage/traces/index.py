@@ -8,6 +8,7 @@ folded again.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import threading
 from bisect import insort
@@ -325,12 +326,16 @@ class TraceIndex:
 
     def _facts_of(self, trace_id: str, entry: _Entry) -> Iterator[TraceFact]:
         """All facts of one trace, from the files that have some."""
-        needle = trace_id.encode("utf-8", "replace")
+        # a line has it in one of two ways: what is beyond ASCII is escaped where the line has half a surrogate pair
+        escaped, plain = (
+            json.dumps(trace_id).encode(),
+            json.dumps(trace_id, ensure_ascii=False).encode("utf-8", "replace"),
+        )
         for key in entry.files:
             file = self._files[key]
             with reading(file.path) as opened:
                 for raw in opened.read(file.offset).split(b"\n"):
-                    if needle in raw:
+                    if plain in raw or escaped in raw:
                         with contextlib.suppress(BadLine):  # reported when it was read first
                             line = decode_line(raw, FACTS)
                             if line.get("trace_id") == trace_id:
