@@ -44,11 +44,13 @@ class Findings:
         """Things of a sort were read and have no place in a store: say their whole number, or name the only one."""
         self._left_out[what] = count
 
-    def reads(self, source: Path, near: Iterable[Path] = ()) -> None:
+    def reads(self, source: Path, near: Iterable[Path] = (), *, with_folder: bool = False) -> None:
         """The source, a folder or a file, has its files in it and in ``near``, unless these are links.
 
-        Until this is called nothing is outside.
+        ``with_folder``: where it is a file, also in the folder that it is in. Until this is called nothing is outside.
         """
+        if with_folder and source.is_file():
+            self._own.append(source.parent.resolve())
         self._own += [source.resolve(), *(folder.resolve() for folder in self.named)]
         self._own += [folder.parent.resolve() / folder.name for folder in near]
 

@@ -49,6 +49,16 @@ def test_rows_without_times_keep_the_time_of_the_first_import(tmp_path: Path, st
     assert points(store) == [("loss", 1, modified, 2.0), ("loss", 2, modified, 3.0)]
 
 
+def test_a_link_that_is_named_is_followed_and_one_that_is_found_is_not(tmp_path: Path, store: Store) -> None:
+    (tmp_path / "elsewhere.csv").write_text("step,loss\n1,2\n")
+    (tmp_path / "source").mkdir()
+    link = tmp_path / "source" / "a.csv"
+    link.symlink_to(tmp_path / "elsewhere.csv")
+    found = import_source(store, link.parent)
+    assert (found.points, len(found.left_out)) == (0, 1)
+    assert import_source(store, link).points == 1
+
+
 def test_wide_rows_are_points_of_the_columns_that_have_numbers(tmp_path: Path, store: Store) -> None:
     report = import_text(store, tmp_path, "step,loss,note,acc\n3,0.5,hello,\n4,,there,0.25\n")
     modified = file_time(tmp_path / "a.csv")

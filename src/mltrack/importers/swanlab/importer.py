@@ -36,5 +36,5 @@ class SwanlabImporter:
 
         if not self.recognizes(path):
             raise SourceError("no file in it is a log of SwanLab's, such as run-*/run-*.swanlab")
-        findings.reads(path.parent if path.is_file() else path)
+        findings.reads(path, with_folder=True)
         return SwanlabSource(path, findings)

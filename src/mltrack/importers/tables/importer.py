@@ -48,7 +48,7 @@ class TableImporter:
         """
         if not self.recognizes(path):
             raise SourceError(f"it has no {', '.join(SUFFIXES)} file")
-        findings.reads(path.parent if path.is_file() else path)
+        findings.reads(path, with_folder=True)
         return TableSource(path, findings)
 
 

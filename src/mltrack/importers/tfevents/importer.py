@@ -36,5 +36,5 @@ class EventsImporter:
 
         if not self.recognizes(path):
             raise SourceError("no file in it has a name like events.out.tfevents.*")
-        findings.reads(path.parent if path.is_file() else path)
+        findings.reads(path, with_folder=True)
         return EventSource(path, findings)

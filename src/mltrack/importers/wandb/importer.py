@@ -36,5 +36,5 @@ class WandbImporter:
 
         if not self.recognizes(path):
             raise SourceError("no file in it has a name like run-*.wandb")
-        findings.reads(path.parent if path.is_file() else path)
+        findings.reads(path, with_folder=True)
         return WandbSource(path, findings)
