@@ -74,6 +74,15 @@ def test_create_insists_on_a_new_file(tmp_path: Path) -> None:
         JsonLog(tmp_path / "log.jsonl", records=None, create=True)
 
 
+def test_a_log_that_was_closed_has_no_number_that_another_file_may_get(tmp_path: Path) -> None:
+    log = JsonLog(tmp_path / "log.jsonl", records=None)
+    log.close()
+    log.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        log.append([{"n": 0}])
+    assert log.fd == -1
+
+
 def test_a_failed_append_keeps_whole_lines_and_reports_how_many(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     log = JsonLog(path, records=None, fs=failing(2), create=True)

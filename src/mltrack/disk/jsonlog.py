@@ -287,5 +287,10 @@ class JsonLog:
             self._is_new = False
 
     def close(self) -> None:
-        """Close the file (without a sync)."""
-        os.close(self.fd)
+        """Close the file (without a sync). Calling it again does nothing.
+
+        A child that is forked meanwhile finds it closed: the number may be another file's there.
+        """
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
