@@ -12,7 +12,7 @@ import pytest
 
 from mltrack.disk.layout import Layout
 from mltrack.errors import CorruptionError, StoreError
-from mltrack.storage.traces.index import SAVED_MIN
+from mltrack.storage.traces.index import SAVED_MIN, first_save_at
 from mltrack.storage.traces.index_file import index_path
 from mltrack.storage.traces.traces import Trace, Traces
 from mltrack.storage.traces.views import LATEST_FIRST, TraceField
@@ -200,6 +200,11 @@ def test_traces_that_are_too_long_for_an_index_are_done_without_one(layout: Layo
     writer.add_spans("0", [{"type": "spans", "trace_id": "tr-long", "heads": [head("a", None)], **ends}], [[{}]])
     assert len(made(layout).all()) == MANY
     assert not index_path(layout.root).exists()
+
+
+def test_a_large_index_is_not_written_again_for_few_new_facts() -> None:
+    assert first_save_at(0) == first_save_at(10_000) == SAVED_MIN
+    assert first_save_at(1_000_000) == 15_625
 
 
 def test_few_traces_are_not_saved(layout: Layout) -> None:

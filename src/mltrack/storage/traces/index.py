@@ -33,14 +33,19 @@ if TYPE_CHECKING:
 
     from mltrack.disk.layout import Layout
 
-__all__ = ["TraceChanges", "TraceIndex"]
+__all__ = ["SAVED_MIN", "TraceChanges", "TraceIndex", "first_save_at"]
 
 JSONL = ".jsonl"
 FOLLOWED_MAX = 500
 """After a refresh that changed more traces, views are made from all traces again, which costs less."""
 
 SAVED_MIN = 200
-"""The index is saved when the first refresh of a process had to read so many facts; later, as many as there are."""
+"""The index is saved when the first refresh of a process had to read so many facts, and a share of the traces in it.
+
+Later it is saved when as many were read as there are traces.
+"""
+
+SAVED_SHARE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +216,9 @@ class TraceIndex:
         with self._lock:
             saved_at = len(self._entries) + len(self._saved or ())
             if not self._begun:
-                self._begun, saved_at = True, 0
+                self._begun = True
                 self._load()
+                saved_at = first_save_at(len(self._saved or ()))
             for file, size in self._grown():
                 if size < file.offset:  # replaced from outside: what was read of it is no longer valid
                     self._reset_files()
@@ -344,6 +350,14 @@ class TraceIndex:
     def _is_bad(self, path: Path, kind: object) -> None:
         message = f"{path}: a {kind!r} without the fields it needs"
         self.damage.append(CorruptionError(message, path=str(path), hint="was it written by another program?"))
+
+
+def first_save_at(saved: int) -> int:
+    """How many facts the first refresh of a process has to read for an index of so many traces to be saved again.
+
+    A trace takes about a sixth of the time to save that a fact takes to read.
+    """
+    return max(SAVED_MIN, saved // SAVED_SHARE)
 
 
 def _as_fact(file: _File, line: Mapping[str, Any]) -> TraceFact:
