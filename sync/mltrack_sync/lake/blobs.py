@@ -73,7 +73,7 @@ class Blobs:
         self._pace = pace
         self._progress = progress
         self._have: dict[str, int] = {}
-        self._new: dict[str, Path] = {}  # sent since the last call of settle, by SHA-256
+        self._new: dict[str, Path] = {}  # sent or found since the last call of settle, by SHA-256
         self._known: frozenset[str] | None = None
 
     def has(self, sha256: str, size: int) -> bool:
@@ -102,7 +102,10 @@ class Blobs:
             OSError: it can't be read.
             RemoteError: it can't be sent.
         """
-        if self._have.get(sha256) == size or (self.has(sha256, size) and self._stays(sha256)):
+        if self._have.get(sha256) == size:
+            return False
+        if self.has(sha256, size) and self._stays(sha256):  # a push that did not commit may have sent it
+            self._have[sha256], self._new[sha256] = size, path
             return False
         if digest_of(path) != sha256:
             raise BlobChangedError(f"{path} is not what was recorded: it was changed since", hint="see: mltrack check")
@@ -114,7 +117,7 @@ class Blobs:
         return True
 
     def settle(self) -> None:
-        """Make sure that no vacuum has removed what was sent: to be called before rows that name it are committed.
+        """Make sure that no vacuum has removed what was sent or found: to be called before rows name it.
 
         Raises:
             RemoteError: a vacuum goes on; or what it has removed can't be sent again, and the next push does.

@@ -159,16 +159,20 @@ def test_a_content_that_was_left_long_ago_is_sent_again_before_a_row_names_it(tm
 class SentAfterTheLook(FolderFiles):
     """A lake to which a content is sent again after a vacuum has looked at its age, and before it removes it."""
 
-    blobs: Blobs
+    pushes: tuple[Blobs, ...]
     source: Path
 
     def remove(self, path: str) -> None:
         if path.startswith(BLOBS):
-            self.blobs.put(self.source, hashlib.sha256(b"text").hexdigest(), 4)
+            for push in self.pushes:
+                push.put(self.source, hashlib.sha256(b"text").hexdigest(), 4)
         super().remove(path)
 
 
-def test_a_content_that_is_sent_between_the_look_at_its_age_and_its_removal_is_sent_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pushes", [1, 2], ids=["it is sent", "another push sent it and did not commit"])
+def test_a_content_that_is_sent_between_the_look_at_its_age_and_its_removal_is_sent_again(
+    tmp_path: Path, pushes: int
+) -> None:
     sha256 = hashlib.sha256(b"text").hexdigest()
     place = LakePlace.parse(f"delta:{tmp_path / 'lake'}")
     files = SentAfterTheLook(tmp_path / "lake")
@@ -179,10 +183,10 @@ def test_a_content_that_is_sent_between_the_look_at_its_age_and_its_removal_is_s
     held.write_bytes(b"text")
     long_ago = time.time() - 2 * WEEK_S
     os.utime(held, (long_ago, long_ago))
-    files.blobs = Blobs(FolderFiles(tmp_path / "lake"), named=set)
+    files.pushes = tuple(Blobs(FolderFiles(tmp_path / "lake"), named=set) for _ in range(pushes))
     assert vacuum(LakeTables(place, files)) == [f"{BLOBS}/{sha256[:2]}/{sha256}"]
     assert not held.exists()
-    files.blobs.settle()  # as a push does before it commits the rows that name it
+    files.pushes[-1].settle()  # as a push does before it commits the rows that name it
     assert held.read_bytes() == b"text"
 
 
