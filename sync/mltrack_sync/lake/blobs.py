@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from mltrack.disk.filesystem import open_regular
 from mltrack.errors import MltrackError
 from mltrack_sync.errors import RemoteUnavailableError
-from mltrack_sync.lake.removals import wait_for_vacuums
+from mltrack_sync.lake.removals import VacuumWatch
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
@@ -59,6 +60,7 @@ class Blobs:
         named: Callable[[], Collection[str]],
         pace: RateLimiter | None = None,
         progress: Progress | None = None,
+        stop: threading.Event | None = None,
     ) -> None:
         """Send contents.
 
@@ -67,6 +69,7 @@ class Blobs:
             named: The SHA-256 of all contents that rows of the lake name.
             pace: Bounds the bytes sent per second.
             progress: Receives how many were.
+            stop: Ends the wait for a vacuum when set.
         """
         self._files = files
         self._named = named
@@ -75,6 +78,7 @@ class Blobs:
         self._have: dict[str, int] = {}
         self._new: dict[str, Path] = {}  # sent or found since the last call of settle, by SHA-256
         self._known: frozenset[str] | None = None
+        self._vacuums = VacuumWatch(files, stop=stop)
 
     def has(self, sha256: str, size: int) -> bool:
         """Whether the lake has this content.
@@ -104,6 +108,7 @@ class Blobs:
         """
         if self._have.get(sha256) == size:
             return False
+        self._vacuums.begin()
         if self.has(sha256, size) and self._stays(sha256):  # a push that did not commit may have sent it
             self._have[sha256], self._new[sha256] = size, path
             return False
@@ -122,7 +127,7 @@ class Blobs:
         Raises:
             RemoteError: a vacuum goes on; or what it has removed can't be sent again, and the next push does.
         """
-        if self._new and wait_for_vacuums(self._files):
+        if self._new and self._vacuums.wait():
             for sha256, path in self._new.items():
                 if self._files.size(blob_path(sha256)) != self._have[sha256]:
                     self._send_again(path, sha256)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mltrack.errors import CorruptionError, NotFoundError, RemoteError, StoreError
-from mltrack_sync.errors import RemoteUnavailableError
+from mltrack_sync.errors import PushStopped, RemoteUnavailableError
 from mltrack_sync.lake.batches import Batches
 from mltrack_sync.lake.blobs import Blobs
 from mltrack_sync.lake.gathering import Gathering
@@ -68,6 +68,7 @@ class _Push:
             named=lambda: named_contents(LakeScan(tables)),
             pace=work.options.stoppable_pace,
             progress=work.options.progress,
+            stop=work.options.stop,
         )
         self._gathering = Gathering(tables.files, self._store_id)
 
@@ -137,6 +138,8 @@ class _Push:
             sent = sender.send(run_id, on_full=self._commit)
         except NotFoundError:
             return  # removed meanwhile
+        except PushStopped:
+            return  # what was gathered of it is committed
         except (CorruptionError, OSError) as error:
             self._problems.append(f"run {run_id}: {error}")
             return
@@ -160,6 +163,8 @@ class _Push:
                     self._gather(found)
             except NotFoundError:
                 continue
+            except PushStopped:
+                return
             except RemoteError:
                 raise
             except (StoreError, OSError) as error:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mltrack.errors import CorruptionError, NotFoundError
+from mltrack_sync.errors import PushStopped
 from mltrack_sync.lake.blobs import BlobChangedError, digest_of
 from mltrack_sync.lake.fact_rows import Row, fact_rows, run_row
 from mltrack_sync.lake.layout import month_of, shard_of
@@ -64,6 +65,7 @@ class RunSender:
             NotFoundError: there is no such run any more.
             CorruptionError, OSError: it can't be read, or is being copied here.
             RemoteError: something can't be sent.
+            PushStopped: the push is to stop.
         """
         run = self.work.store.run(run_id)
         visibility = run.state.visibility
@@ -74,7 +76,7 @@ class RunSender:
         try:
             self._points(run, done, sent, on_full)
             self._facts(run, done, sent)
-        except (NotFoundError, CorruptionError, OSError):
+        except (NotFoundError, CorruptionError, OSError, PushStopped):
             self._acknowledge(run_id, RunEntry(points=done), settled=False)  # these points are in the batch
             raise
         return sent

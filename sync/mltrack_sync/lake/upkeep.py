@@ -166,8 +166,7 @@ def vacuum(tables: LakeTables, *, older_than_hours: int = RETENTION_HOURS_MIN, d
         for path in left_contents(LakeScan(tables), before):
             if tables.files.modified(path).get(path, before) >= before:
                 continue  # a push has sent it again meanwhile
-            mark.keep()
-            tables.files.remove(path)
+            mark.remove(path)
             removed.append(path)
     return removed
 

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import signal
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,14 +23,16 @@ from mltrack.errors import RemoteError, UsageError
 from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
 from mltrack_sync.engine.verify import verify
+from mltrack_sync.http.rate_limit import RateLimiter
 from mltrack_sync.lake.blobs import BLOBS, Blobs
 from mltrack_sync.lake.files import FolderFiles, files_of
 from mltrack_sync.lake.layout import TABLES
 from mltrack_sync.lake.places import LakePlace
-from mltrack_sync.lake.removals import VacuumMark, wait_for_vacuums
+from mltrack_sync.lake.removals import LEASE_S, MARKS, VacuumMark, VacuumWatch
 from mltrack_sync.lake.staging import stage
 from mltrack_sync.lake.tables import LakeTables, TableBatch
 from mltrack_sync.lake.upkeep import compact, status, vacuum
+from mltrack_sync.progress import NoProgress
 from tests.support.command_line import Cli
 
 WEEK_S = 8 * 86_400
@@ -190,28 +197,131 @@ def test_a_content_that_is_sent_between_the_look_at_its_age_and_its_removal_is_s
     assert held.read_bytes() == b"text"
 
 
-def test_a_push_waits_for_a_vacuum_that_goes_on_and_not_for_one_that_was_killed(tmp_path: Path) -> None:
-    files, now = FolderFiles(tmp_path), time.time()
-    waits: list[float] = []
-    assert not wait_for_vacuums(files)
-    with VacuumMark(files) as mark:
-        mark.keep()
-        with pytest.raises(RemoteError, match="a vacuum removes files"):
-            wait_for_vacuums(files, sleep=waits.append)
-        assert wait_for_vacuums(files, clock=lambda: now + 2 * 3600)
-    assert len(waits) == 60
-    assert wait_for_vacuums(files)
-    assert not wait_for_vacuums(files, clock=lambda: now + 2 * 86_400)
+class Waits(threading.Event):
+    """An event, waiting for which takes no time, but counts how long it would have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.now += timeout or 0.0
+        return self.is_set()
+
+
+def watched(files: FolderFiles, stop: Waits) -> VacuumWatch:
+    """What a push knows before it looks at the first content."""
+    found = VacuumWatch(files, stop=stop, clock=lambda: stop.now)
+    found.begin()
+    return found
+
+
+def age(folder: Path, seconds: float) -> None:
+    """Let the marks have been written so long ago, by the time of the storage."""
+    for mark in (folder / MARKS).iterdir():
+        os.utime(mark, (time.time() - seconds, time.time() - seconds))
+
+
+def test_a_push_waits_for_a_vacuum_that_goes_on(tmp_path: Path) -> None:
+    class Renewing(Waits):
+        def wait(self, timeout: float | None = None) -> bool:
+            stopped = super().wait(timeout)
+            age(tmp_path, -self.now)
+            return stopped
+
+    files, stop = FolderFiles(tmp_path), Renewing()
+    before = watched(files, stop)
+    assert not before.wait()
+    with VacuumMark(files):
+        with pytest.raises(RemoteError, match="a vacuum of the lake goes on") as refused:
+            watched(files, stop).wait()
+        assert refused.value.hint.startswith("sync again when it has ended")
+        stop.set()
+        with pytest.raises(RemoteError, match="a vacuum of the lake goes on"):
+            before.wait()
+    during = before.wait()
+    assert (during, watched(files, stop).wait()) == (True, False)
+
+
+@pytest.mark.parametrize("finder", ["push", "vacuum"])
+@pytest.mark.parametrize("ago", [0.0, LEASE_S + 1])
+def test_a_vacuum_that_was_killed_is_known_after_two_minutes(tmp_path: Path, finder: str, ago: float) -> None:
+    files, stop = FolderFiles(tmp_path), Waits()
+    before = watched(files, stop)
+    with VacuumMark(files):
+        (mark,) = (tmp_path / MARKS).iterdir()
+        left = mark.read_bytes()
+    mark.write_bytes(left)  # it was killed in there
+    age(tmp_path, ago)
+    if finder == "vacuum":
+        with VacuumMark(files):
+            assert json.loads(mark.read_bytes())["ended"] is bool(ago)
+    assert before.wait()  # it may have removed what was sent
+    assert (stop.now >= LEASE_S) is (ago == 0)
+    assert json.loads(mark.read_bytes()) == {"ended": True, "killed": True}
+    assert not watched(files, stop).wait()
+    age(tmp_path, 2 * 86_400)
+    with VacuumMark(files):
+        assert not mark.exists()
+
+
+def test_a_mark_of_an_earlier_version_counts_for_an_hour(tmp_path: Path) -> None:
+    (tmp_path / MARKS).mkdir()
+    (tmp_path / MARKS / "old.json").write_text('{"ended": false}')
+    age(tmp_path, 3000)
+    with pytest.raises(RemoteError, match="a vacuum of the lake goes on"):
+        watched(FolderFiles(tmp_path), Waits()).wait()
+    age(tmp_path, 4000)
+    assert watched(FolderFiles(tmp_path), Waits()).wait()
 
 
 def test_a_vacuum_that_slept_for_long_removes_nothing_more(tmp_path: Path) -> None:
-    now = [time.time()]
-    with VacuumMark(FolderFiles(tmp_path), clock=lambda: now[0]) as mark:
-        now[0] += 1000
-        mark.keep()
-        now[0] += 2000
-        with pytest.raises(RemoteError, match="interrupted for too long"):
-            mark.keep()
+    now = [0.0]
+    for name in ("first", "second", "third"):
+        (tmp_path / name).touch()
+
+    class Slow(FolderFiles):
+        def remove(self, path: str) -> None:
+            super().remove(path)
+            now[0] += 100.0 * (path == "second")
+
+    with VacuumMark(Slow(tmp_path), clock=lambda: now[0]) as mark:
+        now[0] += 40
+        mark.remove("first")
+        with pytest.raises(RemoteError, match="interrupted for too long while it removed second"):
+            mark.remove("second")
+        with pytest.raises(RemoteError, match="has removed nothing more"):
+            mark.remove("third")
+    assert (tmp_path / "third").exists()
+
+
+@pytest.mark.slow
+def test_a_push_goes_on_after_a_vacuum_was_killed(tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    log(tmp_path / "store", None, 0)
+    store = Store.open(tmp_path / "store")
+    remote = Remotes(store).add("lake", f"delta:{lake}")
+    push(store, remote)
+    old = lake / "blobs" / "ab"
+    old.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "mltrack", "--store", str(store.path)]
+    while next(old.iterdir(), None) is None:  # until a vacuum is killed among its removals
+        for number in range(10_000):
+            content = old / f"{number:064x}"
+            content.touch()
+            os.utime(content, (0, 0))
+        vacuuming = subprocess.Popen([*command, "lake", "vacuum", "lake"], stdout=subprocess.DEVNULL)
+        while content.with_name(f"{0:064x}").exists():  # they are removed in the order of their names
+            assert vacuuming.poll() is None
+        vacuuming.send_signal(signal.SIGKILL)
+        vacuuming.wait()
+    log(store.path, None, 1)
+    age(lake, LEASE_S + 1)
+    pushed = subprocess.run([*command, "sync", "lake", "--json"], stdout=subprocess.PIPE, check=True, timeout=60)
+    assert json.loads(pushed.stdout)["artifacts"] == 1
+    assert verify(store, remote).same
+    assert len(vacuum(LakeTables(LakePlace.parse(remote.url), files_of(LakePlace.parse(remote.url))))) > 0
+    assert not list(old.iterdir())
 
 
 class Synced(FileSystem):
@@ -222,6 +332,22 @@ class Synced(FileSystem):
 
     def sync_all(self, folder: Path, paths: Iterable[StrPath]) -> None:
         self.paths += [Path(path) for path in paths]
+
+
+def test_a_push_that_is_stopped_while_it_is_held_back_commits_what_it_has(tmp_path: Path) -> None:
+    class StopsAtTheFile(NoProgress):
+        def files(self, *, total: int = 0, sent: int = 0) -> None:
+            stop.set()
+
+    stop = threading.Event()
+    log(tmp_path / "store", None, 0)
+    store = Store.open(tmp_path / "store")
+    remote = Remotes(store).add("lake", f"delta:{tmp_path / 'lake'}")
+    report = push(store, remote, pace=RateLimiter(0.001), stop=stop, progress=StopsAtTheFile())
+    assert (report.points, report.artifacts) == (0, 0)
+    assert DeltaTable(str(tmp_path / "lake" / "points")).to_pyarrow_table().num_rows == 1
+    assert push(store, remote).artifacts == 1
+    assert verify(store, remote).same
 
 
 @pytest.mark.slow
