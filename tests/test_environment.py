@@ -90,7 +90,7 @@ def test_every_variable_has_a_meaning_and_a_default() -> None:
 
 
 def test_each_name_is_listed_once_and_its_constant_matches_it() -> None:
-    names = set(mltrack.environment.__all__) - {"TAGS", "VARIABLES"}
+    names = set(mltrack.environment.__all__) - {"END_TAGS", "TAGS", "VARIABLES"}
     values = [getattr(mltrack.environment, name) for name in sorted(names)]
     assert sorted(values) == sorted([*VARIABLES, *TAGS])
     assert len(set(values)) == len(values)

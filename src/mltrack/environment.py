@@ -7,6 +7,7 @@ __all__ = [
     "COMMAND_TAG",
     "CRASHED_TAG",
     "DATASET_ID_TAG",
+    "END_TAGS",
     "ERROR_TAG",
     "EXIT_CODE_TAG",
     "EXPERIMENT_TAG",
@@ -201,10 +202,13 @@ PREEMPTED_TAG = "mltrack.preempted"
 """That the machine was taken away from it."""
 
 ERROR_TAG = "mltrack.error"
-"""Why it could not be started."""
+"""The traceback that a run failed with."""
 
 STOPPED_TAG = "mltrack.stopped"
 """Why ``mltrack run`` ended it."""
+
+END_TAGS = (EXIT_CODE_TAG, SIGNAL_TAG, PREEMPTED_TAG, ERROR_TAG, STOPPED_TAG)
+"""Those about how a run ended, which no longer hold once it is resumed."""
 
 ALERT_TAG = "mltrack.alert"
 """With the name of a guard after it: what the guard found."""

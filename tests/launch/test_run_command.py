@@ -179,12 +179,13 @@ else:
 
 
 def test_a_program_that_raises_is_a_failed_run_with_its_traceback_and_its_exit_code(launching: Launching) -> None:
-    done = launching.python("print('before')\nraise ValueError('no such spiral')")
+    done = launching.python("print('before')\ntry: 1 / 0\nexcept ArithmeticError: raise ValueError('no such spiral')")
     assert done.returncode == 1
     assert "failed, exit code 1" in done.stderr
     run = launching.run()
     assert run.info.status == "FAILED"
     assert run.tags["mltrack.error"].startswith("Traceback (most recent call last):")
+    assert "\nZeroDivisionError: division by zero\n\nDuring handling" in run.tags["mltrack.error"]
     assert run.tags["mltrack.error"].endswith("ValueError: no such spiral")
     assert "before" in launching.output()
 

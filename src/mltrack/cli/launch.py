@@ -100,7 +100,7 @@ def run(
     """
     from mltrack.launch.collectors import collectors_for
     from mltrack.launch.launcher import Launch, launch
-    from mltrack.launch.secret_patterns import Redactor
+    from mltrack.process.secret_patterns import Redactor
 
     redactor = Redactor(on=False) if no_redact else Redactor.from_environment(redact)
     what = Launch(

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["show"]
 
-VALUE_CHARACTERS_MAX = 2_000
-"""Of a param's or tag's value, in a terminal."""
+VALUE_CHARACTERS_MAX = 4_000
+"""Of a param's or tag's value, in a terminal; as many as a traceback that is kept may have, whose end says most."""
 
 
 @command("show", "Show everything about a run.", "mltrack show spirals-1", "mltrack show spirals-1 --json")

@@ -12,7 +12,7 @@ from mltrack.recording.system_metrics import interval_from, is_enabled, measure
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from mltrack.launch.secret_patterns import Redactor
+    from mltrack.process.secret_patterns import Redactor
     from mltrack.recording.run import Run
 
     Stop = Callable[[], None]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mltrack.launch.secret_patterns import Redactor
+    from mltrack.process.secret_patterns import Redactor
 
 __all__ = ["machine_facts", "variables"]
 

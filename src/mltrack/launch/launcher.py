@@ -21,19 +21,19 @@ from mltrack.environment import (
     PREEMPTED_TAG,
     SIGNAL_TAG,
     SOURCE_NAME_TAG,
-    STOPPED_TAG,
 )
 from mltrack.errors import MltrackError, ParamConflictError, UsageError
 from mltrack.launch.capture import ChildExit, run_child
 from mltrack.launch.child_env import child_environment
 from mltrack.launch.log_file import LIVE_FOLDER, LOG_BYTES_MAX, log_name, open_log
-from mltrack.launch.secret_patterns import Redactor
 from mltrack.launch.signals import Signals
 from mltrack.launch.stopper import Stopper
 from mltrack.launch.takeover import start_standby
+from mltrack.process.secret_patterns import Redactor
 from mltrack.process.trouble import TROUBLE
 from mltrack.recording import current_store, fluent
 from mltrack.recording.announcements import silence
+from mltrack.recording.run_error import error_text
 from mltrack.storage.runs.state import RunState
 
 if TYPE_CHECKING:
@@ -50,9 +50,12 @@ __all__ = ["Launch", "Launched", "check_program", "launch", "publish_output"]
 PREEMPTING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 """The signals that schedulers send before they preempt a job."""
 
-ERROR_CHARACTERS_MAX = 4_000
 _NOT_EXECUTABLE = "allow it by chmod +x, or name the program that runs it, such as: python FILE"
 _TRACEBACK = "Traceback (most recent call last):"
+_CAUSED = (
+    "The above exception was the direct cause of the following exception:",
+    "During handling of the above exception, another exception occurred:",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +162,6 @@ def _begin(what: Launch) -> Run:
         tags.pop(SOURCE_NAME_TAG)
         _check_resumed(what, resumed, params)
         run = fluent.start_run(run_id=resumed, run_name=what.name, tags=tags, log_system_metrics=False, sync=what.sync)
-        for tag in (EXIT_CODE_TAG, SIGNAL_TAG, PREEMPTED_TAG, ERROR_TAG, STOPPED_TAG):
-            run.delete_tag(tag)
     else:
         with _without_run_id():
             if what.experiment is not None:
@@ -327,7 +328,7 @@ def _end(what: Launch, run: Run, ended: ChildExit, output_lost: int) -> Launched
     if ended.returncode < 0:
         run.set_tag(SIGNAL_TAG, _signal_name(-ended.returncode))
     if status != "FINISHED":
-        words = what.redactor.text(last_error(ended.error_tail))
+        words = error_text(last_error(ended.error_tail), what.redactor.text)
         if words:
             run.set_tag(ERROR_TAG, words)
     run.end(status)
@@ -343,14 +344,11 @@ def _signal_name(number: int) -> str:
 
 
 def last_error(tail: bytes) -> str:
-    """The last traceback in the end of stderr, else its last lines."""
+    """The last traceback in the end of stderr, with those of the errors that caused it; else its last lines."""
     text = tail.decode("utf-8", "replace").replace("\r", "\n").strip()
     at = text.rfind(_TRACEBACK)
-    if at >= 0:
-        return _clipped(text[at:])
-    return _clipped("\n".join(text.splitlines()[-5:]))
-
-
-def _clipped(text: str) -> str:
-    """The end of a long text, which says most."""
-    return text if len(text) <= ERROR_CHARACTERS_MAX else "..." + text[3 - ERROR_CHARACTERS_MAX :]
+    if at < 0:
+        return "\n".join(text.splitlines()[-5:])
+    while text[:at].rstrip().endswith(_CAUSED) and (cause := text.rfind(_TRACEBACK, 0, at)) >= 0:
+        at = cause
+    return text[at:]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.filesystem import LOCAL, FileSystem
-from mltrack.launch.secret_patterns import Redactor
+from mltrack.process.secret_patterns import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

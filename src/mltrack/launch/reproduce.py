@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mltrack.disk.filesystem import read_small, safe_join
 from mltrack.errors import CorruptionError, NotFoundError, UsageError
 from mltrack.launch.packages import is_interpreter
-from mltrack.launch.secret_patterns import REDACTED
+from mltrack.process.secret_patterns import REDACTED
 from mltrack.storage.runs.launch_files import DIFF_NAME, LIST_BYTES_MAX, read_launch, read_source_files
 from mltrack.storage.source_contents import Contents
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from mltrack.launch.secret_patterns import Redactor
     from mltrack.launch.source_files import GitState
+    from mltrack.process.secret_patterns import Redactor
     from mltrack.recording.run import Run
     from mltrack.storage.source_contents import Hashed
 

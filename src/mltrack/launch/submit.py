@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from mltrack.environment import ERROR_TAG, RUN_NAME_TAG, SOURCE_NAME_TAG
 from mltrack.errors import NotFoundError, RunStateError, UsageError
 from mltrack.launch.launcher import check_program
-from mltrack.launch.secret_patterns import Redactor
+from mltrack.process.secret_patterns import Redactor
 from mltrack.recording import current_store
 from mltrack.recording.background_sync import requested_sync
 from mltrack.recording.starting import create_run

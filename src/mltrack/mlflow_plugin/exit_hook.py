@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from mltrack.process.ending import status_of_child
+from mltrack.process.ending import ending_of_child
 from mltrack.process.exits import Stage, at_exit, on_end_of_child
 
 __all__ = ["close_open_runs", "prepare_child"]
@@ -30,7 +30,7 @@ def prepare_child(_: object = None) -> None:
 
 def _end_in_child() -> None:
     """End the runs that are active in MLflow, as its handler does in other processes; close the rest."""
-    status = status_of_child()
+    status = ending_of_child().status
     pools = sys.modules.get("mltrack.mlflow_plugin.run_pool")
     fluent = sys.modules.get("mlflow.tracking.fluent")
     try:

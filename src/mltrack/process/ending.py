@@ -1,10 +1,10 @@
-"""The end of a process: calls a function before it, however it exits (see exits.py), with the status of its runs."""
+"""The end of a process: calls a function before it, however it exits (see exits.py), with how its runs end by that."""
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mltrack.process import exit_code, exits, forks
 
@@ -12,9 +12,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-__all__ = ["AtEnd", "status_at_exit", "status_of", "status_of_child"]
+__all__ = ["AtEnd", "Ending", "ending_of_child", "status_of"]
 
 _LAUNCHERS = ("popen_fork", "forkserver")  # their modules whose functions end a child with the local ``code``
+
+
+class Ending(NamedTuple):
+    """How runs end with their process, and by which error, if Python kept it."""
+
+    status: str
+    error: BaseException | None = None
 
 
 def status_of(error: BaseException | None) -> str:
@@ -28,48 +35,48 @@ def status_of(error: BaseException | None) -> str:
     return "KILLED" if stopped else "FAILED"
 
 
-def status_at_exit() -> str:
-    """The status of runs that are open while the interpreter exits: what its exit code says.
+def _ending_at_exit() -> Ending:
+    """How runs end that are open while the interpreter exits: as its exit code says.
 
     Python keeps the last uncaught error until there is another; an interactive session may have recovered from it.
     """
-    code = exit_code.seen()
-    ended_well = "FINISHED" if not code else "FAILED"
+    error: BaseException | None = exit_code.seen()
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if shell is not None or hasattr(sys, "ps1"):
-        if shell is None or shell.last_execution_succeeded:
-            return ended_well
-    elif code is not None:
-        return ended_well
-    return status_of(getattr(sys, "last_exc", None) or getattr(sys, "last_value", None))
+        recovered = shell is None or shell.last_execution_succeeded
+    else:
+        recovered = error is not None
+    if not recovered:
+        error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+    return Ending(status_of(error), error)
 
 
-def status_of_child() -> str:
-    """The status of runs that are open while a child of multiprocessing is about to exit.
+def ending_of_child() -> Ending:
+    """How runs end that are open while a child of multiprocessing is about to exit.
 
     Up to Python 3.12 its finalizers run while the exception of its work is handled. From 3.13 on they run later, called
     by the function that holds the exit code; a child that was spawned exits as any program does.
     """
     error = sys.exc_info()[1]
     if error is not None:
-        return status_of(error)
+        return Ending(status_of(error), error)
     frame: FrameType | None = sys._getframe()
     while frame is not None:
         module, _, name = str(frame.f_globals.get("__name__", "")).rpartition(".")
         if module in exits.PACKAGES and name == "process":
-            return "FINISHED"  # up to 3.12: its work is done, and raised nothing
+            return Ending("FINISHED")  # up to 3.12: its work is done, and raised nothing
         if module in exits.PACKAGES and name in _LAUNCHERS:
             code = frame.f_locals.get("code")
             if isinstance(code, int):
-                return "FINISHED" if exit_code.as_number(code) == 0 else "FAILED"
+                return Ending("FINISHED" if exit_code.as_number(code) == 0 else "FAILED")
         frame = frame.f_back
-    return status_at_exit()
+    return Ending(_ending_at_exit().status)  # the error was printed; the code that follows from it says less
 
 
 class AtEnd:
-    """Calls a function once, with a status, when this process ends; a forked child's end counts separately."""
+    """Calls a function once, with how runs end, when this process ends; a forked child's end counts separately."""
 
-    def __init__(self, call: Callable[[str], None]) -> None:
+    def __init__(self, call: Callable[[Ending], None]) -> None:
         self._call = call
         self._held_by = 0
         self._finalizers: list[Any] = []
@@ -98,7 +105,7 @@ class AtEnd:
             exits.after_fork_of_child(self, AtEnd.hold)
 
     def _at_exit(self) -> None:
-        self._call(status_of_child() if exits.is_child() else status_at_exit())
+        self._call(ending_of_child() if exits.is_child() else _ending_at_exit())
 
     def _in_child(self) -> None:
-        self._call(status_of_child())
+        self._call(ending_of_child())

@@ -74,9 +74,9 @@ def _handle_exit() -> None:
     sys.exit = exit
 
 
-def seen() -> int | None:
-    """The exit code if the process is ending by a SystemExit; else None."""
-    return None if _seen is _UNKNOWN else as_number(_seen)
+def seen() -> SystemExit | None:
+    """An equal exception if the process is ending by a SystemExit; else None."""
+    return None if _seen is _UNKNOWN else SystemExit(_seen)
 
 
 def as_number(code: object) -> int:

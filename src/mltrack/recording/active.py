@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from mltrack.process.ending import Ending
     from mltrack.recording.run import Run
 
 __all__ = [
@@ -247,14 +248,14 @@ def log_again(key: str, value: SupportsFloat, step: SupportsIndex | None) -> Non
 # --- the process ---
 
 
-def _end_all(status: str) -> None:
+def _end_all(ending: Ending) -> None:
     """End what is still active. In a child of multiprocessing the recorders close its parent's runs themselves."""
     global _exiting
     _exiting = True
     only_own = is_child()
     for active in reversed(list(_open)):
         if active.pid == os.getpid() or not only_own:
-            active.run.end(status)
+            active.run._end(*ending)
 
 
 AT_END = AtEnd(_end_all)

@@ -10,6 +10,7 @@ from time import time_ns
 from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex, cast
 
 from mltrack.disk.layout import Layout
+from mltrack.environment import ERROR_TAG
 from mltrack.errors import InvalidMetricError, ParamConflictError, RunStateError, UsageError
 from mltrack.journal.recorder import Recorder
 from mltrack.process.ending import status_of
@@ -62,8 +63,9 @@ class Run(RunFiles, RunInputs, RunRewinds, RunGuards, RunViews):
         params: Mapping[str, str] | None = None,
         name: str = "",
         key: str | None = None,
+        joins: bool = False,
     ) -> None:
-        """Use ``mltrack.start_run``."""
+        """Use ``mltrack.start_run``. ``joins``: another process records the run, too, and has started it."""
         self.run_id = recorder.folder.run_id
         self.name = name
         self._recorder = recorder
@@ -72,6 +74,7 @@ class Run(RunFiles, RunInputs, RunRewinds, RunGuards, RunViews):
         self.is_new = recorder.role == "create"
         self._auto_step = 0 if self.is_new else None  # None: follows what the run holds, read when needed
         self._owner = os.getpid() if key is None else None
+        self._keeps_error = not joins
         self._key = key or recorder.writer
         keep(self, self._key)
         self._ended = False
@@ -92,7 +95,7 @@ class Run(RunFiles, RunInputs, RunRewinds, RunGuards, RunViews):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.end(status_of(error))
+        self._end(status_of(error), error)
 
     @property
     def folder(self) -> RunFolder:
@@ -293,9 +296,16 @@ class Run(RunFiles, RunInputs, RunRewinds, RunGuards, RunViews):
 
         In a forked child, and on a handle made by pickle, only this process's own part ends; the run continues.
 
+        A run that fails while an exception is handled keeps its traceback as the tag ``mltrack.error``, without what
+        looks like a secret, unless it was running already when this process joined it.
+
         Raises:
             UsageError: ``status`` is not FINISHED, FAILED or KILLED.
         """
+        self._end(status, sys.exc_info()[1])
+
+    def _end(self, status: str, error: BaseException | None) -> None:
+        """The same, for a run that ``error`` has ended."""
         if status not in END_STATUSES:
             raise UsageError(
                 f"{shown(status)} is not a status a run can end with", hint="one of " + ", ".join(END_STATUSES)
@@ -307,6 +317,8 @@ class Run(RunFiles, RunInputs, RunRewinds, RunGuards, RunViews):
                 self._attachments.pop().stop()
             except Exception as error:  # noqa: BLE001  # the end of a training does not fail for what is attached to it
                 say("run %s: %s", self.run_id, words_of(error))
+        if error is not None and status != "FINISHED":
+            self._keep_error(error)
         self._ended = True
         if self.known_info is not None:
             self.known_info = replace(self.known_info, status=status, end_time=time_ns() // 1_000_000, live=False)
@@ -321,6 +333,17 @@ class Run(RunFiles, RunInputs, RunRewinds, RunGuards, RunViews):
             self._recorder.close()
         if self.after_end is not None:
             self.after_end(self, status)
+
+    def _keep_error(self, error: BaseException) -> None:
+        """Keep what a run of this process failed with; one that it joined is another's, as is one of a launch."""
+        if not self._keeps_error or os.getpid() != self._owner:
+            return
+        try:
+            from mltrack.recording.run_error import traceback_text
+
+            self._recorder.emit({"type": "tag", "key": ERROR_TAG, "value": traceback_text(error)})
+        except Exception as problem:  # noqa: BLE001  # an exception's own methods may raise anything
+            say("run %s: its error is not recorded: %s", self.run_id, words_of(problem))
 
     def detach(self, status: str = "SCHEDULED") -> None:
         """Close the run here without ending it, for another process to resume; it has ``status`` until then.

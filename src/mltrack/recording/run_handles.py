@@ -17,6 +17,8 @@ from mltrack.process.forks import Stage, after_fork_in_child
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mltrack.process.ending import Ending
+
 __all__ = ["arrive", "keep"]
 
 
@@ -62,7 +64,7 @@ def arrive(kind: type[H], key: str, ended: bool, make: Callable[[], H]) -> H:
         return made
 
 
-def _close_all(status: str) -> None:
+def _close_all(ending: Ending) -> None:
     for run in list(_arrived.values()):
         run.end()
 

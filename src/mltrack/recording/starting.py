@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mltrack.disk.layout import Layout, is_run_id, new_run_id
 from mltrack.entities import DELETED, Experiment
 from mltrack.environment import (
+    END_TAGS,
     MLTRACK_SYSTEM_METRICS,
     PARENT_TAG,
     RUN_NAME_TAG,
@@ -184,8 +185,10 @@ def resume_run(layout: Layout, run_id: str, tags: dict[str, str], rewind_to: int
     if not state.live:
         clear_stop(state.folder)
     recorder = Recorder(layout, state.folder, "resume", not_before=state.last_time)
-    recorder.start([*rewinds, *({"type": "tag", "key": key, "value": value} for key, value in tags.items())])
-    run = Run(layout, recorder, params=state.params, name=info.run_name)
+    stale = {} if state.live else {key: None for key in END_TAGS if key in state.tags}
+    changes: dict[str, str | None] = {**stale, **tags}
+    recorder.start([*rewinds, *({"type": "tag", "key": key, "value": value} for key, value in changes.items())])
+    run = Run(layout, recorder, params=state.params, name=info.run_name, joins=state.live)
     if rewind_to is not None:
         run.continue_after(rewind_to)
     run.known_info = info

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mltrack.launch.secret_patterns import REDACTED, Redactor
+from mltrack.process.secret_patterns import REDACTED, Redactor
 
 KEY = "q7Xw9" + "Zr4Tn2Lk8Vb3Ym6"  # no real one
 
