@@ -39,7 +39,10 @@ def column_array(column: pa.Array | pa.ChunkedArray, width: type[Number]) -> npt
     Raises:
         pa.ArrowInvalid: a value is null, or of another width.
     """
-    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(column, pa.ChunkedArray):  # of one chunk, too, combine_chunks makes a copy
+        whole = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    else:
+        whole = column
     if whole.null_count:
         raise pa.ArrowInvalid("a value is missing")
     if not len(whole):

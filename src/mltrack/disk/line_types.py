@@ -67,7 +67,9 @@ _HIDDEN = Kind(
     lambda value: type(value) is list and len(value) == 2 and _COUNT.check(value[0]) and INT64.check(value[1]),
     "a number of points and a step",
 )
-_INHERITED = record({"run_id": RUN_ID, "writer": _WRITER, "points": _COUNT, "hidden": listing(_HIDDEN)})
+_INHERITED = record(
+    {"run_id": RUN_ID, "writer": _WRITER, "points": _COUNT, "hidden": listing(_HIDDEN), "seen": Optional(_COUNT)}
+)
 
 
 STORE = Records({"format": count(first=1), "store_id": TEXT, "created": Optional(INT64)}, {})

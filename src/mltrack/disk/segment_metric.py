@@ -27,6 +27,9 @@ __all__ = ["NUMBERS", "GroupBounds", "RowRule", "read_bounds", "read_metric"]
 
 NUMBERS = ["seq", "step", "time", "value"]
 
+GROUPS_OF_A_THREAD = 8
+"""So few row groups are read in less time by one thread than by several that must be told."""
+
 
 class RowRule(Protocol):
     """Which rows of a writer are wanted. What the bounds of a row group tell is asked first."""
@@ -94,7 +97,8 @@ def _groups_of(segment: Segment, key: str, rule: RowRule | None = None) -> Itera
 def _own_rows(segment: Segment, limits: dict[int, int | None], rule: RowRule | None, with_seqs: bool) -> pa.Table:
     """The rows of row groups that have no other metric's; of these no names are read."""
     segment.check_pages(limits, first_column=1 if with_seqs or None in limits.values() else 2)
-    whole = segment.parquet.read_row_groups(list(limits), columns=NUMBERS if with_seqs else NUMBERS[1:])
+    columns = NUMBERS if with_seqs else NUMBERS[1:]
+    whole = segment.parquet.read_row_groups(list(limits), columns, use_threads=len(limits) > GROUPS_OF_A_THREAD)
     if rule is None or all(limit == STEP_MAX for limit in limits.values()):
         return whole
     tables, at = [], 0

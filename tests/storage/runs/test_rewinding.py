@@ -286,6 +286,55 @@ def test_row_groups_of_which_a_rewind_hides_all_are_not_read(layout: Layout) -> 
         StoredRun(layout.run(run.run_id)).metrics("loss")
 
 
+def test_positions_of_a_parent_that_went_on_past_a_fork_need_not_be_read(layout: Layout) -> None:
+    with create_run(layout, Experiment("0", "Default"), {}) as run:
+        for step in range(60_000):
+            run.log_metric("loss", float(step), step)
+    start_fork(layout, run.run_id, 50_000, {}).end()
+    fork = next(stored for stored in Store(layout).runs() if stored.run_id != run.run_id)
+    assert fork.visibility is not None
+    (inherited,) = fork.visibility.inherited.values()
+    assert (inherited.points, inherited.seen) == (50_001, 60_000)
+    segment = next(layout.run(run.run_id).segments.iterdir())
+    positions = pq.read_metadata(segment).row_group(1).column(1)
+    with open(segment, "r+b") as file:
+        file.seek(positions.data_page_offset + positions.total_compressed_size // 2)
+        file.write(b"damaged here")
+    assert steps(StoredRun(fork.folder)) == list(range(50_001))
+    with pytest.raises(CorruptionError):
+        StoredRun(fork.folder).metrics()
+
+
+@given(
+    st.lists(_steps, min_size=1, max_size=30), st.lists(st.tuples(_steps, st.integers(0, 40)), max_size=4), st.data()
+)
+def test_steps_alone_tell_what_counts_only_where_they_do(
+    logged: list[int], rewinds: list[tuple[int, int]], data: st.DataObject
+) -> None:
+    seqs, values = np.arange(len(logged)), np.array(logged)
+    hidden = [Hidden(end, step) for step, end in rewinds]
+    rule = PointRule(hidden)
+    for step in data.draw(st.lists(_steps, min_size=1, max_size=3)):  # forks of forks
+        counting = rule.counting(seqs, values)
+        counts = (values <= step) if counting is None else counting & (values <= step)
+        end = int(np.flatnonzero(counts).max(initial=-1)) + 1
+        if not end:
+            return
+        hidden.append(Hidden(end, step))
+        least = min(one.step for one in PointRule(hidden).hidden)
+        beyond = np.flatnonzero((values <= least) & (seqs >= end))
+        rule = PointRule(hidden, end=end, seen=int(beyond[0]) if len(beyond) else len(logged))
+    rule = PointRule([*hidden, *data.draw(st.just([]) | st.just([Hidden(end, 3)]))], rule.end, rule.seen)
+    for first, last in itertools.combinations(range(len(logged) + 1), 2):
+        part, of = seqs[first:last], values[first:last]
+        limit = rule.step_limit(GroupRange("a", "a", first, last - 1, int(of.min()), int(of.max())))
+        counting = rule.counting(part, of)
+        if limit is not None and not rule.hides_all(
+            GroupRange("a", "a", first, last - 1, int(of.min()), int(of.max()))
+        ):
+            assert ((of <= limit) == (True if counting is None else counting)).all()
+
+
 READING = """
 import sys
 from mltrack.store import Store

@@ -73,7 +73,13 @@ def _rewind(event: Event) -> Rewind:
 
 def _fork(event: Event) -> Fork:
     history = (
-        Inherited(one["run_id"], one["writer"], one["points"], tuple(Hidden(*hidden) for hidden in one["hidden"]))
+        Inherited(
+            one["run_id"],
+            one["writer"],
+            one["points"],
+            tuple(Hidden(*hidden) for hidden in one["hidden"]),
+            one.get("seen", 0),
+        )
         for one in event.fields["history"]
     )
     return Fork(str(event.fields["run_id"]), int(event.fields["step"]), tuple(history))

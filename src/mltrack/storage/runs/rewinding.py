@@ -8,9 +8,10 @@ from mltrack.disk.filesystem import LOCAL, FileSystem
 from mltrack.errors import UsageError
 from mltrack.journal.rich_series import SERIES_FOLDER
 from mltrack.storage.runs.edit import append_events, not_written
+from mltrack.storage.runs.point_sources import PointSource
 from mltrack.storage.runs.state import RunState
 from mltrack.storage.runs.stored_run import StoredRun
-from mltrack.storage.runs.visibility import SYSTEM_METRICS
+from mltrack.storage.runs.visibility import SYSTEM_METRICS, Hidden, PointRule
 from mltrack.values.scalars import integer
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from mltrack.disk.layout import Layout, RunFolder
     from mltrack.disk.segment import PointColumns
-    from mltrack.storage.runs.point_sources import PointSource
     from mltrack.storage.runs.visibility import Rewind
 
 __all__ = ["fork_event", "fork_stand_ins", "is_rewound_already", "rewind_event", "rewind_run", "undo_rewind"]
@@ -183,13 +183,31 @@ def _is_stand_in(source: PointSource) -> bool:
 
 
 def _inherited(source: PointSource, end: int, step: int) -> dict[str, Any]:
-    hidden = [] if source.rule is None else [list(one) for one in source.rule.hidden]
+    hidden = [*(() if source.rule is None else source.rule.hidden), Hidden(end, step)]
+    seen = _seen(source, end, min(one.step for one in PointRule(hidden).hidden))
     return {
         "run_id": source.folder.run_id,
         "writer": source.writer,
         "points": end,
-        "hidden": [*hidden, [end, step]],
+        "hidden": [list(one) for one in hidden],
+        **({"seen": seen} if seen > end else {}),
     }
+
+
+def _seen(source: PointSource, end: int, step: int) -> int:
+    """Up to which seq all that a writer has logged from ``end`` on has a greater step, but for system metrics.
+
+    It is ``end`` where a file is damaged: the fork needs none of these points.
+    """
+    damage: list[Any] = []
+    seen = end
+    for points in PointSource(source.state, source.writer).read(end, damage):
+        mine = _up_to(points, step)
+        if len(mine):
+            seen = int(points.seqs[mine[0]])
+            break
+        seen = int(points.seqs[-1]) + 1
+    return end if damage else seen
 
 
 def _end_of_history(source: PointSource, step: int) -> int:

@@ -68,12 +68,16 @@ class Rewind:
 
 @dataclass(frozen=True, slots=True)
 class Inherited:
-    """A writer of another run, whose points below the seq ``points`` a fork begins with, but for those ``hidden``."""
+    """A writer of another run, whose points below the seq ``points`` a fork begins with, but for those ``hidden``.
+
+    All points from there up to the seq ``seen`` have a greater step than one of ``hidden``, whichever is the least.
+    """
 
     run_id: str
     writer: str
     points: int
     hidden: tuple[Hidden, ...] = ()
+    seen: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +129,7 @@ class Visibility:
         hidden = [Hidden(rewind.at[writer].points, rewind.step) for rewind in self.in_force if writer in rewind.at]
         inherited = self.inherited.get(writer)
         if inherited is not None:
-            return PointRule([*inherited.hidden, *hidden], end=inherited.points)
+            return PointRule([*inherited.hidden, *hidden], end=inherited.points, seen=inherited.seen)
         return PointRule(hidden) if any(one.end for one in hidden) else None
 
     def with_rewinds(self, rewind_ids: Iterable[str]) -> Visibility:
@@ -161,11 +165,13 @@ def _plain(one: Inherited) -> tuple[Any, ...]:
 class PointRule:
     """What counts of one writer's points: none from seq ``end`` on, and none that is hidden.
 
-    With an ``end`` the points are another run's, whose system metrics do not count.
+    With an ``end`` the points are another run's, whose system metrics do not count. Those from there up to ``seen``
+    have a greater step than the least of what was hidden when that was noted: so their steps alone tell, too.
     """
 
     hidden: Iterable[Hidden]
     end: int | None = None
+    seen: int = 0
     _ends: npt.NDArray[np.int64] | None = field(default=None, repr=False)
     _limits: npt.NDArray[np.int64] | None = field(default=None, repr=False)
 
@@ -190,15 +196,19 @@ class PointRule:
 
         None where that depends on the seq of each.
         """
-        if self.end is not None and rows.seq_max >= self.end:
-            return None
+        last, least = rows.seq_max, STEP_MAX
+        if self.end is not None and last >= self.end:
+            if last >= self.seen:
+                return None
+            last = self.end - 1
+            least = min((one.step for one in self.hidden), default=STEP_MAX)
         limit = STEP_MAX
         for one in self.hidden:
-            if rows.seq_max < one.end:
+            if last < one.end:
                 limit = min(limit, one.step)
             elif rows.seq_min < one.end and rows.step_max > one.step:
                 return None
-        return limit
+        return limit if limit <= least else None
 
     def visible(self, points: PointColumns) -> npt.NDArray[np.bool_] | None:
         """Which of a writer's points count; None: all of them."""
