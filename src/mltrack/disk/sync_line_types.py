@@ -242,7 +242,7 @@ LEDGER = Records(
         "in_run_settled": {"model": TEXT, "size": _COUNT},
         "trace": {"trace": TEXT, "print": TEXT},
         "traces": {"at": _COUNTS, "sizes": _COUNTS},
-        "lake": {"numbers": _COUNTS},
+        "lake": {"numbers": _COUNTS, "lake": Optional(TEXT)},
         "store": {"store": TEXT},
         "differs": {"unit": TEXT, "differs": FLAG, "files": Optional(_LINKS)},
         "unit": {"unit": TEXT, "token": TEXT},

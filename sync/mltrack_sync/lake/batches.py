@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mltrack_sync.lake.failures import CopiedStoreError
+from mltrack_sync.lake.failures import CopiedStoreError, made_again
 from mltrack_sync.lake.known import last_numbers
 from mltrack_sync.lake.layout import TABLES
 from mltrack_sync.lake.notes import BatchNote
@@ -118,12 +118,29 @@ class Batches:
                 hint=COPIED_HINT,
             )
         if last < known:
-            raise CopiedStoreError(
-                f"{self.tables.place.uri} has batch {last} of {batch.table!r} from store {self.store_id}, and this"
-                f" store sent {known}: the lake was restored from a backup, or made again",
-                hint="mltrack remote add NEW-NAME URL: a sync with that name sends what the lake does not have",
-            )
+            raise self._made_again(batch.table, last, known)
         return table
+
+    def _made_again(self, table: str, last: int, known: int) -> CopiedStoreError:
+        what = f"batch {last} of {table!r} from store {self.store_id}, and this store sent {known}"
+        return made_again(self.tables.place.uri, what)
+
+    def check_place(self) -> None:
+        """Check that the lake that is there, of which the marker was read, is the one that the ledger knows.
+
+        Raises:
+            CopiedStoreError: it is another one.
+            RemoteError: it can't be read, or the ledger can't be written.
+        """
+        known, found = self.ledger.state.lake, self.tables.lake_id
+        if not found or found == known.lake_id:
+            return
+        if known.lake_id and known.numbers:  # two machines may have made it at once: then the last marker stays
+            numbers = last_numbers(self.tables, self.store_id)
+            for table, number in known.numbers.items():
+                if numbers.get(table, 0) < number:
+                    raise self._made_again(table, numbers.get(table, 0), number)
+        self.ledger.copied([lake_line({}, found)])
 
     def _finish(self, note: BatchNote, loaded: dict[str, DeltaTable]) -> None:
         for batch in note.tables:

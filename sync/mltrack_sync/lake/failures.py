@@ -15,7 +15,7 @@ from mltrack_sync.stores.folders import explain_disk_error
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["CopiedStoreError", "ForeignLakeError", "explain", "lake_errors"]
+__all__ = ["CopiedStoreError", "ForeignLakeError", "explain", "lake_errors", "made_again", "no_lake"]
 
 _DENIED = (
     "AccessDenied",
@@ -49,14 +49,32 @@ def lake_errors(place: str) -> Iterator[None]:
         RemoteUnavailableError: it can't be reached, or refused something for now.
         RemoteAuthError: it does not let us in.
     """
-    from deltalake.exceptions import DeltaError
-
     try:
         yield
     except MltrackError:
         raise
-    except (DeltaError, OSError) as error:
+    except OSError as error:
         raise explain(place, error) from error
+    except _delta_error() as error:  # asked for when something was raised: a look at a folder's files needs no Delta
+        raise explain(place, error) from error
+
+
+def _delta_error() -> type[Exception]:
+    from deltalake.exceptions import DeltaError
+
+    return DeltaError
+
+
+def no_lake(place: str) -> RemoteUnavailableError:
+    """That a lake which was pushed to is not there any more; in the words of a store that is not."""
+    hint = "connect the disk; where it was removed on purpose: mltrack remote add NEW-NAME URL"
+    return RemoteUnavailableError(f"no lake at {place}", hint=hint, in_doubt=False, not_sent=True)
+
+
+def made_again(place: str, what: str) -> CopiedStoreError:
+    """That a lake has less of this store than it once had; ``what`` says of what."""
+    hint = "mltrack remote add NEW-NAME URL: a sync with that name sends what the lake does not have"
+    return CopiedStoreError(f"{place} has {what}: the lake was restored from a backup, or made again", hint=hint)
 
 
 def explain(place: str, error: Exception) -> RemoteError:

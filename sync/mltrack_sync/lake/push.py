@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mltrack.errors import CorruptionError, NotFoundError, RemoteError, StoreError
-from mltrack_sync.errors import PushStopped, RemoteUnavailableError
+from mltrack_sync.errors import PushStopped
 from mltrack_sync.lake.batches import Batches
 from mltrack_sync.lake.blobs import Blobs
+from mltrack_sync.lake.failures import no_lake
 from mltrack_sync.lake.gathering import Gathering
 from mltrack_sync.lake.known import KnownRuns, also_sent, find_known_runs, last_numbers
 from mltrack_sync.lake.named import named_contents
@@ -77,8 +78,10 @@ class _Push:
         units = pending_units(self._work.store, state, self._work.options.selection)
         is_new = not state.lake.numbers or bool(state.damage)
         pending = self._pending()
-        if pending or units or self._note.exists():
+        has_work = bool(pending or units or self._note.exists())
+        if has_work or not is_new:
             self._open(known=not is_new)
+        if has_work:
             is_lost = self._batches.resume()
             known = self._take_known(everything=is_new or is_lost)
             self._runs_version = known.version
@@ -88,14 +91,10 @@ class _Push:
         return self._report()
 
     def _open(self, *, known: bool) -> None:
-        """Find the lake, or make it where nothing was sent yet."""
+        """Find the lake that was pushed to, or make it where nothing was sent yet."""
         if not self._tables.check(create=not known) and known:
-            raise RemoteUnavailableError(
-                f"no lake at {self._tables.place.uri}",
-                hint="connect the disk; where it was removed on purpose: mltrack remote add NEW-NAME URL",
-                in_doubt=False,
-                not_sent=True,
-            )
+            raise no_lake(self._tables.place.uri)
+        self._batches.check_place()
 
     def _pending(self) -> list[str]:
         state = self._work.ledger.state

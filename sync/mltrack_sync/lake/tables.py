@@ -70,6 +70,7 @@ class LakeTables:
         files: Its files.
         collisions: How many commits of others came between the snapshot of one of ours and it.
         versions: By table the version of the last commit of ours.
+        lake_id: The lake's id, once it was checked; "" where an earlier version of mltrack made it.
         sleep: Waits before another attempt.
     """
 
@@ -78,6 +79,7 @@ class LakeTables:
     sleep: Callable[[float], None] = time.sleep
     collisions: int = 0
     versions: dict[str, int] = field(default_factory=dict)
+    lake_id: str = ""
     _known: set[str] = field(default_factory=set)
 
     # --- the lake itself ---
@@ -102,7 +104,9 @@ class LakeTables:
                 hint="give a folder or prefix of its own",
             )
         if create:
-            self.files.put_stream(MARKER, [json.dumps({"mltrack_lake": LAYOUT}).encode() + b"\n"])
+            self.lake_id = os.urandom(16).hex()
+            marker = json.dumps({"mltrack_lake": LAYOUT, "id": self.lake_id}).encode()
+            self.files.put_stream(MARKER, [marker + b"\n"])
         return False
 
     def check_parent(self) -> None:
@@ -121,9 +125,10 @@ class LakeTables:
 
     def _check_marker(self, data: bytes) -> None:
         try:
-            layout = json.loads(data)["mltrack_lake"]
-        except (ValueError, KeyError, TypeError):
-            layout = None
+            fields = json.loads(data)
+            layout, lake_id = fields["mltrack_lake"], fields.get("id")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            layout = lake_id = None
         if type(layout) is not int or layout < 1:
             raise ForeignLakeError(f"{self.place.uri}/{MARKER} is not mltrack's", hint="give another folder or prefix")
         if layout > LAYOUT:
@@ -131,6 +136,7 @@ class LakeTables:
                 f"{self.place.uri} is a lake of layout {layout}, and this mltrack knows layout {LAYOUT}",
                 hint="upgrade mltrack",
             )
+        self.lake_id = lake_id if type(lake_id) is str else ""
 
     # --- tables ---
 

@@ -7,10 +7,10 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from mltrack.errors import MltrackError, NotFoundError
-from mltrack_sync.errors import RemoteUnavailableError
 from mltrack_sync.lake.blobs import BLOBS, blob_digest
 from mltrack_sync.lake.digests import LOCAL, REMOTE, Digests, differing, hashed_columns
 from mltrack_sync.lake.fact_rows import FACT_TABLES, fact_rows, run_row, table_of
+from mltrack_sync.lake.failures import no_lake
 from mltrack_sync.lake.layout import TABLES, month_of, shard_of
 from mltrack_sync.lake.point_rows import PointPiece, point_rows
 from mltrack_sync.lake.scan import LakeScan
@@ -54,8 +54,7 @@ def compare_with_lake(
         StoreError, OSError: the store can't be read.
     """
     if not tables.check(create=False) and known:
-        hint = "connect the disk; where it was removed on purpose: mltrack remote add NEW-NAME URL"
-        raise RemoteUnavailableError(f"no lake at {tables.place.uri}", hint=hint, in_doubt=False)
+        raise no_lake(tables.place.uri)
     comparison = _Comparison(store, LakeScan(tables), remote, options)
     run_ids = sorted(options.selection.heads(store))
     for at in range(0, len(run_ids), RUNS_AT_ONCE):

@@ -26,7 +26,7 @@ A line is on the disk before the next step that relies on it is taken:
 - ``pulled``: how a run of the remote looked when it was pulled, and where its histories go on (pulled.py).
 - ``gone``: what was pulled is gone from the remote, or there again; ``model_renamed``: a model has another name there.
 - ``store``: which store the remote is, and ``unit``: what else than runs it has of this one (stores.py).
-- ``lake``: the number of the last batch in each of a lake's tables (lake.py).
+- ``lake``: the number of the last batch in each of a lake's tables, and the lake's id (lake.py).
 - ``bundle`` when one was written for the remote, and again when its receipt came (bundles.py).
 - ``in_run`` before the first file of a logged model goes to a run, with that run's folder (fallback.py).
 """

@@ -190,7 +190,7 @@ class LockedView:
     def lake(self) -> LakeEntry:
         """Which batches a remote that is a lake has, as it is at the moment."""
         with self._lock:
-            return LakeEntry(dict(self._state.lake.numbers))
+            return LakeEntry(dict(self._state.lake.numbers), self._state.lake.lake_id)
 
     @property
     def copied(self) -> StoreEntry:

@@ -268,21 +268,40 @@ def test_a_foreign_table_at_the_place_is_refused(tmp_path: Path, with_marker: bo
     assert DeltaTable(str(lake / "points")).version() == 0
 
 
-def test_a_disk_that_is_not_connected_is_not_taken_for_an_empty_lake(tmp_path: Path) -> None:
+def test_a_lake_that_is_gone_or_another_one_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    lake, elsewhere = tmp_path / "lake", tmp_path / "elsewhere"
+    store, remote = record(tmp_path / "store", lake)
+    push(store, remote)
+    lake.rename(elsewhere)
+    for _ in range(2):  # with nothing new, and with a new run
+        with pytest.raises(RemoteError, match=f"no lake at {lake}") as gone:
+            push(store, remote)
+        assert gone.value.hint.startswith("connect the disk; where it was removed on purpose: mltrack remote add")
+        assert not lake.exists()
+        other, to_same = record(tmp_path / "other", lake)
+        push(other, to_same)
+        with pytest.raises(RemoteError, match="restored from a backup, or made again") as again:
+            push(store, remote)
+        assert "a sync with that name sends what the lake does not have" in again.value.hint
+        shutil.rmtree(lake)
+        shutil.rmtree(other.path)
+        record(store.path, lake)
+    elsewhere.rename(lake)
+    push(store, remote)
+    assert verify(store, remote).same
+
+
+def test_two_machines_that_made_one_lake_both_know_it(tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     store, remote = record(tmp_path / "store", lake)
     push(store, remote)
-    lake.rename(tmp_path / "elsewhere")
-    mltrack.set_store(store.path)
-    with mltrack.start_run():
-        mltrack.log_metric("loss", 1.0)
-    mltrack.set_store(None)
-    with pytest.raises(RemoteError, match="no lake"):
-        push(store, remote)
-    assert not lake.exists()
-    (tmp_path / "elsewhere").rename(lake)
-    push(store, remote)
-    assert verify(store, remote).same
+    marker = lake / "mltrack-lake.json"
+    for fields in ({"id": "b" * 32}, {}):  # the second machine's, and one of an earlier version
+        marker.write_text(json.dumps({"mltrack_lake": 1, **fields}))
+        assert push(store, remote).runs == 0
+    marker.write_text(json.dumps({"mltrack_lake": 1, "id": "b" * 32}))
+    (lake / "runs").rename(tmp_path / "runs")
+    assert push(store, remote).runs == 0  # the id is the one that was noted, so nothing else is looked at
 
 
 # --- verify ---
