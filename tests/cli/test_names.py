@@ -109,6 +109,7 @@ def test_experiments_are_listed_with_their_runs(cli: Cli, small_store: Store) ->
         ("ls -e spirls", "did you mean spirals?"),
         ("artifacts list spirals-1", "there is no command artifacts list"),
         ("artifacts list spirals-1", "did you mean ls?"),
+        ("artifacts spirals-1", "did you mean mltrack artifacts ls spirals-1?"),
         ("sync lba", "no remote 'lba'"),
         ("ls -f start_time>'2026-13-01'", "write a date such as '2026-01-31'"),
     ],
@@ -119,17 +120,23 @@ def test_what_is_misspelled_is_named_with_what_may_be_meant(line: str, words: st
     assert words in said.err
 
 
-def test_a_report_that_cannot_be_written_names_the_file_that_was_asked_for(cli: Cli, tmp_path: Path) -> None:
-    target = tmp_path / "nosuch" / "r.html"
-    said = cli("report", "spirals-1", "-o", str(target))
+def test_a_report_makes_the_folder_it_goes_to_or_names_the_file_that_was_asked_for(cli: Cli, tmp_path: Path) -> None:
+    target = tmp_path / "new" / "folder" / "r.md"
+    assert cli("report", "spirals-1", "-o", str(target)).code == 0
+    assert target.is_file()
+    said = cli("report", "spirals-1", "-o", str(target / "r.md"))
     assert said.code == 1
-    assert f"{target}: No such file or directory" in said.err
+    assert f"{target / 'r.md'}: Not a directory" in said.err
 
 
 def test_restoring_what_is_not_deleted_is_said(cli: Cli) -> None:
     said = cli("restore", "spirals-1")
     assert said.out.startswith("not deleted: ")
     assert cli("restore", "spirals-1", "--json").json == {"restored": []}
+    assert cli("rm", "spirals-2").code == 0
+    assert cli("restore", "-e", "spirals").out.startswith("not deleted: experiment ")
+    assert cli("restore", "-e", "spirals", "--json").json == {"restored": [], "experiments": []}
+    assert cli("show", "spirals-2", "--json").json["lifecycle_stage"] == "deleted"  # it was deleted by itself
 
 
 def test_removing_a_tag_that_a_run_lacks_is_said(cli: Cli) -> None:

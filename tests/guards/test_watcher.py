@@ -333,7 +333,7 @@ def test_a_rule_on_a_metric_that_was_never_logged_says_so_at_the_end_once(
         watch.look()
     watch.look()
     watch.look()
-    assert told == [f"run {run.run_id}: {words}"]
+    assert told == [f"run {run.name}: {words}"]
     assert [record.getMessage() for record in caplog.records] == told
     with fluent.start_run() as empty:
         empty.attach(UnseenRules(empty._recorder, rules))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from typing import TYPE_CHECKING
 
 import click
@@ -122,6 +123,8 @@ def what_was_meant(error: click.UsageError) -> tuple[str, str]:
     name = getattr(error, "command_name", None)
     if name is not None and isinstance(context.command, click.Group):
         near = similar_commands(name, context.command.list_commands(context))
+        if not near and _lists(context.command):
+            near = [f"{context.command_path} ls {shlex.quote(name)}"]
         words = f"there is no command {context.command_path.partition(' ')[2]} {name}"
     elif isinstance(error, click.NoSuchOption):
         near = _similar_options(error.option_name, context)
@@ -129,6 +132,12 @@ def what_was_meant(error: click.UsageError) -> tuple[str, str]:
     else:
         return words, see
     return words, f"did you mean {' or '.join(near)}? {see[0].upper()}{see[1:]}" if near else see
+
+
+def _lists(group: click.Group) -> bool:
+    """Whether what is typed after the group's name may be what to list."""
+    listing = group.commands.get("ls")
+    return listing is not None and any(isinstance(param, click.Argument) for param in listing.params)
 
 
 def _similar_options(name: str, context: click.Context) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mltrack.cli.context import RUN, Session, command, json_option, pass_session
+from mltrack.entities import DELETED
 from mltrack.errors import CorruptionError, NotFoundError, StoreError, UsageError
 from mltrack.text.printing import confirm, note, print_json, say
 
@@ -85,7 +86,8 @@ def restore(session: Session, runs: tuple[str, ...], experiments: tuple[str, ...
         chosen = _chosen(store, runs)
     except NotFoundError as error:
         raise NotFoundError(str(error), hint="see: mltrack ls --deleted") from error
-    named = [experiment_named(store, name) for name in experiments]
+    found = [experiment_named(store, name) for name in experiments]
+    named = [experiment for experiment in found if experiment.lifecycle_stage == DELETED]
     for experiment in named:
         store.restore_experiment(experiment.experiment_id)
     kept = [run for run in chosen if run.info.lifecycle_stage == "active"]
@@ -93,11 +95,14 @@ def restore(session: Session, runs: tuple[str, ...], experiments: tuple[str, ...
     for run in chosen:
         store.restore_run(run.run_id)
     if as_json:
-        ids = {"experiments": [experiment.experiment_id for experiment in named]} if named else {}
+        ids = {"experiments": [experiment.experiment_id for experiment in named]} if found else {}
         print_json({"restored": [run.run_id for run in chosen], **ids})
         return
     for experiment in named:
         say(f"restored experiment {experiment.experiment_id} {experiment.name}")
+    for experiment in found:
+        if experiment not in named:
+            say(f"not deleted: experiment {experiment.experiment_id} {experiment.name}")
     _print_changed("restored", chosen, as_json)
     _print_changed("not deleted:", kept, as_json)
 

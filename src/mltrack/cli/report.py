@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from contextlib import contextmanager
@@ -190,6 +191,8 @@ def _write(target: str, data: bytes, made: Report) -> None:
         stream.flush()
         return
     try:
+        if not os.path.lexists(parent := Path(target).parent):
+            LOCAL.make_folder(parent)
         LOCAL.publish_bytes(Path(target), data)
     except OSError as error:  # its file name would be that of a temporary file
         raise OSError(error.errno, error.strerror, target) from error

@@ -246,9 +246,9 @@ class RunWatch:
 
     def say_unseen(self) -> None:
         """Say, at the end of the run, which rules are on metrics that it never logged."""
-        experiment = self.run.info.experiment_name
-        for words in unseen(self._guards, experiment, logged_metrics(self.run.state)):
-            self._on_trouble(f"run {self.run.run_id}: {words}")
+        info = self.run.info
+        for words in unseen(self._guards, info.experiment_name, logged_metrics(self.run.state)):
+            self._on_trouble(f"run {info.run_name}: {words}")
 
     @property
     def busy(self) -> bool:

@@ -64,9 +64,9 @@ class UnseenRules:
 
             state = RunState(self._recorder.folder)
             state.update()
-            experiment = state.info().experiment_name
-            for words in unseen(self._guards, experiment, logged_metrics(state)):
-                say("run %s: %s", state.folder.run_id, words)
+            info = state.info()
+            for words in unseen(self._guards, info.experiment_name, logged_metrics(state)):
+                say("run %s: %s", info.run_name, words)
         except TROUBLE as error:
             say("run %s: its guards' metrics are not known: %s", self._recorder.folder.run_id, words_of(error))
 

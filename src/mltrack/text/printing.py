@@ -195,6 +195,8 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], *, he
 GAP = 2
 CUT_MIN = 12
 """The least width, in characters, that texts are shortened to before columns are left out."""
+ALIGNED_MAX = 200
+"""The greatest width, in characters, of a column in a pipe: a longer text moves what follows in its own line only."""
 TITLE_MIN = 8
 """The least width, in characters, of a column of numbers whose heading is longer."""
 
@@ -272,12 +274,13 @@ def _cut(widths: Sequence[int], least: Sequence[int], may: Sequence[bool], room:
 
 
 def _print_plain(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], headings: bool) -> None:
-    """Cells in full, two spaces apart, aligned; no colours, no lines."""
+    """Cells in full, two spaces apart, aligned as far as ALIGNED_MAX; no colours, no lines."""
     from rich.cells import cell_len
 
     lines = [[printable(column.title) for column in columns]] if headings else []
     lines += [[printable(str(cell)) for cell in row] for row in rows]
-    widths = [max((cell_len(line[at]) for line in lines), default=0) for at in range(len(columns))]
+    sizes = [[min(cell_len(line[at]), ALIGNED_MAX) for line in lines] for at in range(len(columns))]
+    widths = [max(column, default=0) for column in sizes]
     for line in lines:
         cells = []
         for column, width, cell in zip(columns, widths, line, strict=True):

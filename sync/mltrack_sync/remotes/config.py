@@ -19,7 +19,8 @@ from mltrack.disk.filesystem import LOCAL, FileSystem, file_lock, read_small
 from mltrack.disk.remotes_file import remote_tables
 from mltrack.disk.trust import Grant, Refusal, Trust, is_own_file, offered_by, other_author, refusal_of
 from mltrack.errors import NotFoundError, StoreError, UsageError
-from mltrack.text.redaction import names_no_secret, remember_url
+from mltrack.text.redaction import hide, names_no_secret, remember_url
+from mltrack.text.shown import shown
 from mltrack_sync.remotes.kind import MLFLOW, Remote, find_kind, kind_of
 from mltrack_sync.remotes.receivers import forget_receiver, is_receiver
 from mltrack_sync.remotes.settings import PRIVATE, default_workspace, parse_settings, read_settings
@@ -106,9 +107,10 @@ class Remotes:
             if remote.name == name:
                 return remote
         known = ", ".join(remote.name for remote in self.all()) or "none"
-        if re.search(r"[:/?#@]", name):  # a URL may hold a password
+        if re.search(r"[:/?#@]", name):  # a URL, which may hold a password
             ways = "a server's URL begins with http:// or https://, the path of a folder with / or ./"
-            raise NotFoundError("no remote has such a name", hint=f"known: {known}; {ways}")
+            typed = shown(hide(re.sub(r"(?s)^.*@", "...@", re.sub(r"(?s)[?#].*", "?...", name))))
+            raise NotFoundError(f"no remote {typed}", hint=f"known: {known}; {ways}")
         near = get_close_matches(name, [remote.name for remote in self.all()], n=1)
         meant = f"did you mean {near[0]}? Known: {known}. " if near else f"known: {known}. " if self.all() else ""
         raise NotFoundError(f"no remote {name!r}", hint=f"{meant}Add one: mltrack remote add {name or 'NAME'} URL")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -100,6 +101,9 @@ def test_a_name_means_one_url(store: Store) -> None:
         remotes.add("lab", "http://other:5000")
     with pytest.raises(NotFoundError, match="no remote 'x'"):
         remotes.get("x")
+    for typed, told in (("lab:5000", "'lab:5000'"), ("me:hunter2@lab/x?sig=ab", "'...@lab/x?...'")):
+        with pytest.raises(NotFoundError, match=re.escape(f"no remote {told}")):
+            remotes.get(typed)
     with pytest.raises(NotFoundError):
         remotes.remove("x")
     with pytest.raises(InvalidPathError):
