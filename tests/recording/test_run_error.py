@@ -151,3 +151,22 @@ def test_a_worker_that_joins_a_live_run_leaves_its_error_alone(store: mltrack.St
         program(WORKER, store, MLTRACK_RUN_ID=run.run_id)
     stored = run.stored()
     assert (stored.params["worker"], stored.tags[TAG]) == ("1", "the parent's own")
+
+
+class _Broken:
+    """Attached to a run; fails at its end."""
+
+    def stop(self) -> None:
+        raise OSError("the sensor is gone")
+
+
+def test_what_else_fails_at_the_end_is_not_in_the_way(store: mltrack.Store, caplog: pytest.LogCaptureFixture) -> None:
+    run = mltrack.start_run()
+    run.attach(_Broken())
+    with pytest.raises(ValueError, match="no spirals"), run:
+        raise ValueError("no spirals")
+    assert run.stored().tags[TAG].endswith("ValueError: no spirals")
+    assert "the sensor is gone" in caplog.text
+    with mltrack.start_run() as whole:
+        whole.attach(_Broken())
+    assert whole.stored().info.status == "FINISHED"

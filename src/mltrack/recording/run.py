@@ -315,8 +315,8 @@ class Run(RunFiles, RunInputs, RunRewinds, RunGuards, RunViews):
         while self._attachments:
             try:
                 self._attachments.pop().stop()
-            except Exception as error:  # noqa: BLE001  # the end of a training does not fail for what is attached to it
-                say("run %s: %s", self.run_id, words_of(error))
+            except Exception as trouble:  # noqa: BLE001  # the end of a training does not fail for what is attached to it
+                say("run %s: %s", self.run_id, words_of(trouble))
         if error is not None and status != "FINISHED":
             self._keep_error(error)
         self._ended = True
