@@ -30,6 +30,11 @@ class Digest(NamedTuple):
     rows: int
     sum: int
 
+    def repeats(self, once: Digest) -> bool:
+        """Whether these are the rows of another digest, each equally often and more than once."""
+        times, rest = divmod(self.rows, once.rows or 1)
+        return times > 1 and not rest and self.sum == times * once.sum
+
 
 def hashed_columns(table: str) -> list[str]:
     """The columns of a table that are compared."""

@@ -1,4 +1,4 @@
-"""What a lake has of runs that the ledger does not know: the ledger was lost, or another store sent these runs.
+"""What a lake has of runs that the ledger does not know, as it was lost, or that another store sends, too.
 
 A run's events and points have positions that are the same in every copy of the run, so what any store sent counts.
 """
@@ -38,18 +38,28 @@ class KnownRuns:
     rows: dict[str, Row] = field(default_factory=dict)
     version: int = -1
 
-    def lines(self, run_id: str, entry: RunEntry) -> list[dict[str, Any]]:
-        """The ledger's lines that say so of a run; ``entry`` is what the ledger says now."""
+    def lines(self, run_id: str, entry: RunEntry, *, lost: bool) -> list[dict[str, Any]]:
+        """The ledger's lines that say so of a run; ``entry`` is what it says now, which may have ``lost`` some."""
         found = self.entries.get(run_id)
         if found is None:
             return []
         lines: list[dict[str, Any]] = []
         if not entry.remote_id:
             lines.append({"type": "run", "run": run_id, "remote": run_id, "experiment": "", "uri": ""})
-        lines.append({"type": "ack", "run": run_id, "at": found.positions()})
+        positions = found.positions()
+        if not lost:
+            known = entry.positions()
+            positions = {
+                writer: [max(pair) for pair in zip(at, known.get(writer, at), strict=True)]
+                for writer, at in positions.items()
+            }
+            positions = {writer: at for writer, at in positions.items() if at != known.get(writer)}
+        if positions:
+            lines.append({"type": "ack", "run": run_id, "at": positions})
         lines += [
             {"type": "artifact", "run": run_id, "path": path, "sha256": sha256}
             for path, sha256 in found.artifacts.items()
+            if entry.artifacts.get(path) != sha256
         ]
         return lines
 

@@ -102,12 +102,16 @@ class _Push:
         return [run_id for run_id in sorted(heads) if is_run_pending(heads[run_id], state)]
 
     def _take_known(self, *, everything: bool) -> KnownRuns:
-        """Note what the lake has of runs that the ledger does not know: it was lost, or another store sent them."""
+        """Note what the lake has of runs that the ledger does not know, as it was lost, or that another store sends."""
         work = self._work
         pending = self._pending()
-        asked = pending if everything else [run_id for run_id in pending if not work.ledger.run(run_id).remote_id]
+        asked = pending
+        if not everything:
+            sent = {run_id for run_id in pending if work.ledger.run(run_id).remote_id}
+            shared = also_sent(self._tables, self._store_id, sent) if sent else ()
+            asked = [run_id for run_id in pending if run_id not in sent or run_id in shared]
         known = find_known_runs(self._tables, work.store, self._store_id, asked, everything=everything)
-        lines = [line for run_id in asked for line in known.lines(run_id, work.ledger.run(run_id))]
+        lines = [line for run_id in asked for line in known.lines(run_id, work.ledger.run(run_id), lost=everything)]
         numbers = last_numbers(self._tables, self._store_id) if everything else {}
         if numbers:
             lines.append(lake_line(numbers))

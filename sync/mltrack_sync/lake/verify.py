@@ -79,7 +79,7 @@ class _Comparison:
         self.counts: dict[str, Any] = Counter()
         self._store = store
         self._options = options
-        self._bound = remote.max_artifact_size
+        self._remote = remote
         self._sizes: dict[str, int] | None = None
         self._hashed: dict[str, bool] = {}
 
@@ -136,6 +136,8 @@ class _Comparison:
     def _report(self, digests: Digests, table: str, thing: str) -> None:
         for run_id, writer, here, far in differing(digests.of(table)):
             words = f"{far.rows:,} rows" if here.rows != far.rows else f"{far.rows:,} rows of other content"
+            if far.repeats(here):
+                words += f", each more than once: mltrack lake repair {self._remote.name}"
             self._differs(run_id, f"{thing} of writer {writer}", f"{here.rows:,} rows", words)
 
     def _run_rows(self, runs: dict[str, StoredRun]) -> None:
@@ -178,7 +180,7 @@ class _Comparison:
         if self._sizes is None:
             self._sizes = {p.rpartition("/")[2]: n for p, n in self.scan.tables.files.sizes(BLOBS).items()}
         for artifact in run.artifacts:
-            bound = self._bound
+            bound = self._remote.max_artifact_size
             if artifact.remote or (bound is not None and not artifact.size <= bound > 0):
                 continue
             size = self._sizes.get(artifact.sha256)
