@@ -19,6 +19,7 @@ from mltrack.disk.store_path import folder_of
 from mltrack.errors import NotFoundError, UsageError
 from mltrack.extras import need
 from mltrack.recording.current_store import get_store
+from mltrack.values.arguments import path_argument
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -117,7 +118,7 @@ def download_artifacts(
     source = place.path
     if dst_path is None:
         return str(source)
-    target = Path(dst_path).absolute()
+    target = Path(path_argument("dst_path", dst_path)).absolute()
     target.mkdir(parents=True, exist_ok=True)
     if place.inside:
         target /= source.name
@@ -195,8 +196,9 @@ def _place(
 
         store = Store.open(folder_of(tracking_uri))
     if run_id is not None:
-        return _Place(store.run(run_id).folder.artifacts, "" if artifact_path is None else os.fspath(artifact_path))
-    return _meant(store, os.fspath(artifact_uri or ""), MODEL_HOPS_MAX)
+        inside = "" if artifact_path in (None, "") else path_argument("artifact_path", artifact_path)
+        return _Place(store.run(run_id).folder.artifacts, inside)
+    return _meant(store, path_argument("artifact_uri", artifact_uri), MODEL_HOPS_MAX)
 
 
 def _meant(store: Store, uri: str, hops: int) -> _Place:

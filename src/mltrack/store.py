@@ -16,6 +16,7 @@ from mltrack.storage.registry.registry import Registry
 from mltrack.storage.runs.stored_run import StoredRun
 from mltrack.storage.traces.traces import Traces
 from mltrack.text.counting import plural
+from mltrack.values.arguments import list_argument
 
 if TYPE_CHECKING:
     import os
@@ -222,7 +223,7 @@ class Store(StoreQueries):
                 filter_string=filter_string, experiment_names=experiment_names, max_results=max_results
             )
             runs = [run.run_id for run in found]
-        return plot_runs([self.run(run) for run in runs], metrics)
+        return plot_runs([self.run(run) for run in list_argument("runs", runs)], metrics)
 
     def _repr_html_(self) -> str:
         from mltrack.notebook.tables import store_html

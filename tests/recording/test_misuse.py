@@ -46,6 +46,33 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "place of a file": (lambda: mltrack.log_artifact(__file__, 3), "a path is text, not int"),  # type: ignore[arg-type]
     "model": (lambda: mltrack.register_model(3, "m"), "URI is a text, not 3"),  # type: ignore[arg-type]
     "experiments": (lambda: mltrack.search_runs(experiment_ids=3), "experiment_ids is 3, not a list"),  # type: ignore[call-overload]
+    "table of runs": (lambda: mltrack.load_table("t.json", run_ids=3), "run_ids is 3, not a list"),  # type: ignore[arg-type]
+    "datasets": (lambda: mltrack.log_inputs(datasets=3), "datasets is 3, not a list"),  # type: ignore[arg-type]
+    "outputs": (lambda: mltrack.log_outputs({"a": 1}), "models is {'a': 1}, not a list"),  # type: ignore[arg-type]
+    "stream": (lambda: mltrack.log_stream(b"x", "x"), "stream is b'x', which has no read()"),  # type: ignore[arg-type]
+    "view": (lambda: mltrack.search_runs(run_view_type=LIST), "is not a view of runs"),
+    "view of experiments": (lambda: mltrack.search_experiments(LIST), "is not a view of experiments"),
+    "order": (lambda: mltrack.search_runs(order_by=3), "order_by is 3, not a list"),  # type: ignore[call-overload]
+    "aggregates": (lambda: mltrack.search_runs(aggregates=3), "aggregates is 3, not a list"),  # type: ignore[call-overload]
+    "most": (lambda: mltrack.search_runs(max_results=1 << 70), "max_results is 1180591620717411303424"),
+    "tracking": (lambda: mltrack.set_tracking_uri(3), "uri is 3, not a path"),  # type: ignore[arg-type]
+    "guard's name": (lambda: mltrack.Guard("a > 1", name=3), "name is 3, not text"),  # type: ignore[arg-type]
+    "guard's stop": (lambda: mltrack.Guard("a > 1", stop="no"), "stop is 'no', not True or False"),  # type: ignore[arg-type]
+    "guard's runs": (lambda: mltrack.Guard("a > 1", experiments=3), "experiments is 3, not a list"),  # type: ignore[arg-type]
+    "size": (lambda: mltrack.Image([[1]]).resize(3), "size is 3"),  # type: ignore[arg-type]
+    "SQL": (lambda: mltrack.get_store().sql(None), "query is None, not text"),  # type: ignore[arg-type]
+    "values in SQL": (lambda: mltrack.get_store().sql("SELECT ?", 3), "params is 3, not a list"),  # type: ignore[arg-type]
+    "time for SQL": (lambda: mltrack.get_store().sql("SELECT 1", timeout_s=-1), "timeout_s is -1"),
+    "groups": (lambda: mltrack.get_store().group_runs(3, []), "by is 3, not a list"),  # type: ignore[arg-type]
+    "kind of keys": (lambda: mltrack.get_store().keys("x"), "entity is 'x'"),
+    "runs to plot": (lambda: mltrack.get_store().plot(runs="r"), "runs is 'r', not a list"),
+    "summaries": (lambda: mltrack.get_store().summaries([3]), "run_ids is 3, not text"),  # type: ignore[list-item]
+    "metric": (lambda: mltrack.get_run("r").metrics(3), "key is 3, not text"),  # type: ignore[arg-type]
+    "series": (lambda: mltrack.get_run("r").series(3), "key is 3, not text"),  # type: ignore[arg-type]
+    "pattern": (lambda: mltrack.get_run("r").plot(3), "metric is 3, not text"),  # type: ignore[arg-type]
+    "positions": (lambda: mltrack.get_run("r").read_events(3), "after is 3, not a dict"),  # type: ignore[arg-type]
+    "artifact": (lambda: mltrack.artifacts.load_text(3), "artifact_uri is 3, not a path"),  # type: ignore[arg-type]
+    "copy": (lambda: mltrack.artifacts.download_artifacts(".", dst_path=3), "dst_path is 3"),  # type: ignore[arg-type]
     "names": (lambda: mltrack.search_runs(experiment_names="arms"), "experiment_names is 'arms', not a list"),
 }
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from mltrack.entities import MetricSummary
 from mltrack.errors import CorruptionError, NotFoundError, UsageError
+from mltrack.values.arguments import list_argument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -76,10 +77,8 @@ def parse_aggregates(texts: Iterable[str] | None) -> tuple[Aggregate, ...]:
     Raises:
         UsageError: one is not an aggregate, or there are too many.
     """
-    if isinstance(texts, str):
-        raise UsageError(f"aggregates is {texts!r}, not a list", hint=f"write aggregates=[{texts!r}]")
     found: dict[Aggregate, None] = {}
-    for text in texts or ():
+    for text in list_argument("aggregates", texts):
         one = aggregate_in(str(text))
         if one is None:
             raise UsageError(f"{text!r} is not an aggregate", hint=f"write min(loss); there are {', '.join(FUNCTIONS)}")

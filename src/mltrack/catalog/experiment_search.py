@@ -10,6 +10,7 @@ from mltrack.catalog.comparators import EQUALITY, LISTS, NULLS, NUMBERS, TEXTS, 
 from mltrack.catalog.filter_parser import ATTRIBUTE, TAG, And, Comparison, Name, Node, Or, _Filter
 from mltrack.entities import ACTIVE, DELETED
 from mltrack.errors import FilterError, UsageError
+from mltrack.values.arguments import list_argument
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -81,13 +82,14 @@ def find_experiments(
         FilterError: the filter or order does not parse.
         UsageError: there is no such view.
     """
-    stages = _STAGES.get(_VIEWS.get(view, "") if isinstance(view, int) else view)
+    named = _VIEWS.get(view, "") if isinstance(view, int) else view
+    stages = _STAGES.get(named) if isinstance(named, str) else None
     if stages is None:
         raise UsageError(f"{view!r} is not a view of experiments", hint="use ACTIVE_ONLY, DELETED_ONLY or ALL")
     if not isinstance(filter_string, str):
         raise FilterError(f"{filter_string!r} is not a filter", hint="a filter is text: name LIKE 'a%'")
     node = _ExperimentFilter(filter_string).parse()
-    orders = [_order(text) for text in order_by or _DEFAULT_ORDER]
+    orders = [_order(text) for text in list_argument("order_by", order_by) or _DEFAULT_ORDER]
     found = [e for e in known if e.lifecycle_stage in stages and (node is None or _passes(e, node))]
     for key, descending in [*orders, ("experiment_id", True)][::-1]:  # sorts are stable: the first one is applied last
         found.sort(key=partial(_sort_value, key), reverse=descending)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mltrack.catalog.aggregates import find_aggregates
 from mltrack.catalog.search import run_page, values_by_run
 from mltrack.errors import UsageError
+from mltrack.values.arguments import list_argument, text_argument
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -100,7 +101,7 @@ def parse_keys(texts: Sequence[str]) -> tuple[_Key, ...]:
     if isinstance(texts, str):
         raise UsageError(f"keys is {texts!r}, not a list", hint=f"write [{texts!r}]")
     found = []
-    for text in texts:
+    for text in [text_argument("by", text) for text in list_argument("by", texts)]:
         kind, dot, name = text.strip().partition(".")
         if dot and name and kind in _KINDS:
             found.append(_Key(_KINDS[kind], name.strip('`"'), text))

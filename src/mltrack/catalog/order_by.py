@@ -19,6 +19,7 @@ from mltrack.catalog.aggregates import IN_CATALOG, aggregate_in
 from mltrack.catalog.filter_parser import ATTRIBUTE, DATASET, METRIC, Name, Reader
 from mltrack.catalog.filter_sql import TABLES, Parameters
 from mltrack.errors import FilterError, UsageError
+from mltrack.values.arguments import list_argument
 
 __all__ = ["Order", "after_token", "compile_order", "page_token", "parse_order_by"]
 
@@ -50,10 +51,11 @@ def parse_order_by(clauses: Sequence[str] | None) -> tuple[Order, ...]:
     """
     if isinstance(clauses, str):
         raise FilterError(f"order_by {clauses!r} is not a list", hint=f"write order_by=[{clauses!r}]")
-    if clauses is not None and len(clauses) > ORDERS_MAX:
-        raise FilterError(f"order_by has {len(clauses):,} parts; at most {ORDERS_MAX}", hint="order by fewer names")
+    given = list_argument("order_by", clauses)
+    if len(given) > ORDERS_MAX:
+        raise FilterError(f"order_by has {len(given):,} parts; at most {ORDERS_MAX}", hint="order by fewer names")
     orders: list[Order] = []
-    for clause in clauses or ():
+    for clause in given:
         if not isinstance(clause, str):
             raise FilterError(f"order_by has {clause!r}, which is not text", hint="write: metrics.loss DESC")
         order = _parse(clause)

@@ -10,7 +10,8 @@ from mltrack.catalog.filter_sql import TABLES, Parameters, attribute_columns, co
 from mltrack.catalog.schema import CATALOG_FILE, CATALOG_LOCK, is_ours
 from mltrack.disk.filesystem import file_lock
 from mltrack.entities import ACTIVE
-from mltrack.errors import BusyError, FilterError
+from mltrack.errors import BusyError, FilterError, UsageError
+from mltrack.text.shown import shown
 
 if TYPE_CHECKING:
     import duckdb
@@ -122,6 +123,8 @@ def overview_on_disk(layout: Layout, asked: Overview, most: int) -> list[RunLine
 
 def find_keys(con: duckdb.DuckDBPyConnection, entity: str) -> list[str]:
     """The keys of all params, tags or metrics in the store, sorted."""
+    if not isinstance(entity, str) or entity not in TABLES:
+        raise UsageError(f"entity is {shown(entity)}", hint=f"one of {', '.join(TABLES)}")
     rows = con.execute(f"SELECT DISTINCT key FROM {TABLES[entity]} ORDER BY key").fetchall()
     return [row[0] for row in rows]
 

@@ -24,6 +24,8 @@ from mltrack.entities import (
 from mltrack.errors import CorruptionError, NotFoundError, UsageError
 from mltrack.text.encodable import encodable
 from mltrack.text.nearest import meant
+from mltrack.text.shown import shown
+from mltrack.values.arguments import list_argument, text_argument
 
 if TYPE_CHECKING:
     import duckdb
@@ -140,10 +142,10 @@ class RunQuery:
             FilterError: the filter or an ordering does not parse.
             UsageError: another argument is not valid.
         """
-        if run_view_type not in _VIEWS:
+        if not isinstance(run_view_type, str | int) or run_view_type not in _VIEWS:
             raise UsageError(f"{run_view_type!r} is not a view of runs", hint="use ACTIVE_ONLY, DELETED_ONLY or ALL")
-        if not isinstance(max_results, int) or max_results < 1:
-            raise UsageError(f"max_results is {max_results!r}", hint="give a positive integer")
+        if not isinstance(max_results, int) or not 1 <= max_results < 1 << 62:
+            raise UsageError(f"max_results is {shown(max_results)}", hint="give a positive 64-bit integer")
         return cls(
             _texts("experiment_ids", experiment_ids),
             _texts("experiment_names", experiment_names),
@@ -162,11 +164,7 @@ class RunQuery:
 
 
 def _texts(what: str, values: Sequence[str] | None) -> tuple[str, ...] | None:
-    if values is None:
-        return None
-    if isinstance(values, str | int):
-        raise UsageError(f"{what} is {values!r}, not a list", hint=f"write {what}=[{str(values)!r}]")
-    return tuple(str(value) for value in values)
+    return None if values is None else tuple(map(str, list_argument(what, values)))
 
 
 # --- the statement ---------------------------------------------------------------------------------------------
@@ -380,7 +378,8 @@ def find_forks(con: duckdb.DuckDBPyConnection, run_id: str) -> list[str]:
 def find_fork_sources(con: duckdb.DuckDBPyConnection, run_ids: Sequence[str]) -> list[str]:
     """The runs whose files these runs need."""
     rows = con.execute(
-        "SELECT DISTINCT source FROM base.forks WHERE run_id IN (SELECT unnest(?)) ORDER BY source", [list(run_ids)]
+        "SELECT DISTINCT source FROM base.forks WHERE run_id IN (SELECT unnest(?)) ORDER BY source",
+        [[text_argument("run_ids", run_id) for run_id in list_argument("run_ids", run_ids)]],
     ).fetchall()
     return [row[0] for row in rows]
 

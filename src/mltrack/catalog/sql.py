@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -22,9 +23,10 @@ from mltrack.journal.reader import segments_of
 from mltrack.storage.runs.stored_run import StoredRun
 from mltrack.storage.runs.visibility import SYSTEM_METRICS
 from mltrack.text.encodable import encodable
+from mltrack.values.arguments import list_argument, seconds_argument, text_argument
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from mltrack.disk.segment import PointColumns
@@ -73,7 +75,7 @@ def run_sql(
         UsageError: it is not a single reading statement, fails or takes too long; the message is DuckDB's.
         CorruptionError: a segment it reads is damaged.
     """
-    query = encodable(query)
+    query = encodable(text_argument("query", query))
 
     def prepare() -> None:
         if names_metrics(query):
@@ -94,7 +96,7 @@ def _interrupted_after(con: duckdb.DuckDBPyConnection, timeout_s: float | None) 
     if timeout_s is None:
         yield
         return
-    timer = threading.Timer(timeout_s, con.interrupt)
+    timer = threading.Timer(seconds_argument("timeout_s", timeout_s), con.interrupt)
     timer.daemon = True
     timer.start()
     try:
@@ -142,6 +144,8 @@ def answer_query(
         UsageError: it is not a single reading statement, or fails; the message is DuckDB's.
     """
     query = encodable(query)
+    if params is not None and not isinstance(params, Mapping):
+        params = list_argument("params", params)
     _check(con, query)
     if _ALL_TABLES.fullmatch(query):
         query = "SHOW TABLES"

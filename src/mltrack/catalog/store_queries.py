@@ -11,6 +11,7 @@ from mltrack.disk.filesystem import EXHAUSTED, LOCAL, FileSystem
 from mltrack.extras import need
 from mltrack.storage.experiments import Workspace
 from mltrack.storage.runs.stored_run import StoredRun
+from mltrack.values.arguments import list_argument, text_argument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from mltrack.catalog.search import PagedList, RunQuery, RunRecord
     from mltrack.disk.layout import Layout
     from mltrack.entities import MetricSummary, RunHead
-    from mltrack.errors import CorruptionError
+    from mltrack.values.arguments import list_argument, text_argument
+from mltrack.errors import CorruptionError
 
 __all__ = ["StoreQueries"]
 
@@ -295,7 +297,8 @@ class StoreQueries:
         """``StoredRun.summaries`` of several runs, by run id and key, from the catalog: no point is read twice."""
         from mltrack.catalog.aggregates import find_summaries
 
-        return self._ask(lambda con: find_summaries(con, run_ids), lambda _: list(run_ids))
+        ids = [text_argument("run_ids", run_id) for run_id in list_argument("run_ids", run_ids)]
+        return self._ask(lambda con: find_summaries(con, ids), lambda _: ids)
 
     def point_counts(self) -> dict[str, int]:
         """How many points of each run count, by run id."""

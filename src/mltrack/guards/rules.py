@@ -14,6 +14,7 @@ from mltrack.errors import UsageError
 from mltrack.guards.conditions import Condition, parse_condition
 from mltrack.text.redaction import remember
 from mltrack.text.shown import shown
+from mltrack.values.arguments import list_argument, text_argument
 
 __all__ = ["Guard", "as_guards", "from_record", "missing_variable", "to_record", "with_settings"]
 
@@ -58,11 +59,15 @@ class Guard:
         """
         if not isinstance(self.when, str):
             raise UsageError(f"a rule is a text, not {shown(self.when)}", hint="write for example: loss is NaN")
+        for what in ("name", "tag", "webhook"):
+            text_argument(what, getattr(self, what))
+        if not isinstance(self.stop, bool):
+            raise UsageError(f"stop is {shown(self.stop)}, not True or False", hint="write stop=True")
         put = object.__setattr__
         put(self, "condition", parse_condition(self.when))
         put(self, "name", (self.name or self.condition.text)[:NAME_CHARACTERS_MAX])
         put(self, "command", _words(self.command, self.name))
-        put(self, "experiments", (self.experiments,) if isinstance(self.experiments, str) else tuple(self.experiments))
+        put(self, "experiments", _names(self.experiments))
         put(self, "webhook", _checked_url(self.webhook, self.name))
         key, _, _ = self.tag.partition("=")
         if self.tag and not key:
@@ -84,10 +89,15 @@ class Guard:
         return not self.experiments or experiment in self.experiments
 
 
+def _names(experiments: Sequence[str] | str) -> tuple[str, ...]:
+    given = [experiments] if isinstance(experiments, str) else list_argument("experiments", experiments)
+    return tuple(text_argument("experiments", name) for name in given)
+
+
 def _words(command: Sequence[str] | str, name: str) -> tuple[str, ...]:
     """A command and its arguments, split as a shell splits them where they are one text."""
     try:
-        return tuple(shlex.split(command) if isinstance(command, str) else map(str, command))
+        return tuple(shlex.split(command) if isinstance(command, str) else map(str, list_argument("command", command)))
     except ValueError as error:
         raise UsageError(
             f"guard {name!r}: command {command!r} can't be split: {error}", hint="close its quotes, or give a list"

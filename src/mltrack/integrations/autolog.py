@@ -9,6 +9,7 @@ from mltrack.extras import need
 from mltrack.recording import current_store
 from mltrack.recording.active import active_run
 from mltrack.recording.tracking_uri import get_tracking_uri
+from mltrack.values.arguments import list_argument
 
 if TYPE_CHECKING:
     from mltrack.recording.run import Run
@@ -57,6 +58,8 @@ def autolog(
     Raises:
         MissingPackageError: mlflow is not installed.
     """
+    if exclude_flavors is not None:
+        exclude_flavors = list_argument("exclude_flavors", exclude_flavors)
     need("mlflow", "autolog()")
     import mlflow
 

@@ -15,6 +15,7 @@ from mltrack.disk.flusher import FLUSHER
 from mltrack.disk.jsonlog import JsonLog, bad_line, check_lines, each_line
 from mltrack.disk.line_types import SERIES
 from mltrack.process.trouble import TROUBLE
+from mltrack.values.arguments import text_argument
 from mltrack.values.media import image_place
 from mltrack.values.rich import Image, decode_value
 
@@ -222,6 +223,7 @@ def read_series(
         keep: Which lines count; by default all.
         damage: Gets the damage found.
     """
+    text_argument("key", key)
     found: list[tuple[tuple[int, str, int], RichPoint]] = []
     for path in journals(run_folder):
         for line in read_lines(path, key=key, damage=damage):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mltrack.drawing.markup import Html, element
 from mltrack.errors import MltrackError, UsageError
 from mltrack.process.exits import Stage, at_exit
+from mltrack.values.arguments import seconds_argument
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,8 +53,7 @@ class LiveView:
         Raises:
             UsageError: ``every_s`` is not a positive number.
         """
-        if not every_s > 0:
-            raise UsageError(f"every_s is {every_s!r}", hint="give seconds, more than 0")
+        seconds_argument("every_s", every_s)
         self._draw = draw
         self._show = show
         self._every_s = every_s

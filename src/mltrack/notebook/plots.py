@@ -17,6 +17,7 @@ from mltrack.errors import NotFoundError, UsageError
 from mltrack.text.counting import plural
 from mltrack.text.figures import number
 from mltrack.text.printable import printable
+from mltrack.values.arguments import text_argument
 
 if TYPE_CHECKING:
     import os
@@ -93,7 +94,7 @@ def choose_metrics(runs: Sequence[NotebookRun], patterns: Sequence[str]) -> list
     if not patterns:
         return [key for key in known if not key.startswith("system/")] or known
     found: dict[str, None] = {}
-    for pattern in patterns:
+    for pattern in [text_argument("metric", pattern) for pattern in patterns]:
         try:
             matching = [key for key in known if key == pattern or re.fullmatch(pattern, key)]
         except re.error as error:

@@ -23,6 +23,8 @@ from mltrack.disk.filesystem import relative_name
 from mltrack.environment import IMAGES_TAG
 from mltrack.errors import BusyError, MltrackError, NotFoundError, UsageError
 from mltrack.process.trouble import TROUBLE, say, words_of
+from mltrack.text.shown import shown
+from mltrack.values.arguments import path_argument
 from mltrack.values.scalars import integer, texts_by_name, time_from_ms
 
 if TYPE_CHECKING:
@@ -110,8 +112,11 @@ class RunFiles:
         """Copy the rest of an open binary file (anything with ``read``) into the artifact ``artifact_file``.
 
         Raises:
+            UsageError: the stream can't be read from.
             InvalidPathError, RunStateError: as log_artifact.
         """
+        if not callable(getattr(stream, "read", None)):
+            raise UsageError(f"stream is {shown(stream)}, which has no read()", hint="give a file opened with 'rb'")
         self._keep(artifact_file, lambda *place, **note: store_stream(stream, *place, **note))
 
     def adopt_artifact(self, path: Path, artifact_file: StrPath) -> None:
@@ -261,7 +266,7 @@ class RunFiles:
         from mltrack.recording.folder_watch import FolderWatch, Watched, check_folder
 
         self._check_open()
-        path = Path(folder).absolute()
+        path = Path(path_argument("folder", folder)).absolute()
         check_folder(path, self.store_folder)
         into = path.resolve().name if artifact_path is None else artifact_path
         watched = Watched(path, relative_name(into) if into else "")

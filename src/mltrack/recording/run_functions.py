@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, overload
 from mltrack.errors import NotFoundError, UsageError
 from mltrack.extras import need
 from mltrack.recording.current_store import chosen_experiment, get_experiment_by_name, get_store
+from mltrack.values.arguments import list_argument
 
 if TYPE_CHECKING:
     import os
@@ -82,7 +83,8 @@ def load_table(
 
     name = relative_name(artifact_file)
     store = get_store()
-    ids = None if run_ids is None else [store.resolve(run_id) for run_id in run_ids]
+    added = list_argument("extra_columns", extra_columns)
+    ids = None if run_ids is None else [store.resolve(run_id) for run_id in list_argument("run_ids", run_ids)]
     within = [chosen_experiment(store.layout, None).experiment_id] if ids is None else None
     where = "" if not ids else f"run_id IN ({', '.join(map(repr, ids))})"
     runs = store.search_runs_frame(within, where, "ACTIVE_ONLY" if ids is None else "ALL")
@@ -95,7 +97,7 @@ def load_table(
             table = read_table(path)
         except (ValueError, OSError) as error:
             raise UsageError(f"{path}: {error}", hint="is it a table that log_table made?") from None
-        for column in extra_columns or []:
+        for column in added:
             if column not in run:
                 raise UsageError(f"runs have no column {column!r}", hint=f"they have {', '.join(runs.columns[:8])} ...")
             table[f"{column}_" if column in table else column] = run[column]
@@ -183,12 +185,10 @@ def search_runs(
         raise UsageError(f"output_format {output_format!r} is unknown", hint="use 'pandas' or 'list'")
     if output_format == "pandas":
         need("pandas", "search_runs(output_format='pandas')", instead="or use output_format='list'")
-    for what, given in (("experiment_ids", experiment_ids), ("experiment_names", experiment_names)):
-        if isinstance(given, str | int):
-            raise UsageError(f"{what} is {given!r}, not a list", hint=f"write {what}=[{str(given)!r}]")
+    ids = list_argument("experiment_ids", experiment_ids)
+    names = list_argument("experiment_names", experiment_names)
     store = get_store()
-    ids = list(experiment_ids or [])
-    for name in experiment_names or []:
+    for name in names:
         experiment = get_experiment_by_name(name)
         if experiment is None:
             raise NotFoundError(f"no experiment {name!r}", hint="see: mltrack experiments")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mltrack.errors import UsageError
+from mltrack.values.arguments import list_argument
 from mltrack.values.datasets import (
     as_dataset,
     dataset_event,
@@ -79,7 +80,8 @@ class RunInputs:
             RunStateError: the run has ended.
         """
         self._check_open()
-        columns = [list(column or []) for column in (datasets, contexts, tags_list)]
+        given = {"datasets": datasets, "contexts": contexts, "tags_list": tags_list}
+        columns = [list_argument(what, column) for what, column in given.items()]
         if len({len(column) for column in columns}) != 1:
             raise UsageError("datasets, contexts and tags_list differ in length", hint="give None for a missing one")
         used = []
@@ -88,7 +90,7 @@ class RunInputs:
                 used.append((as_dataset(dataset), input_tags(context, tags)))
             elif context or tags:
                 raise UsageError("a context or tags are given without a dataset", hint="give None for them too")
-        self._emit_inputs(used, [model_id_of(model) for model in models or [] if model is not None])
+        self._emit_inputs(used, [model_id_of(model) for model in list_argument("models", models) if model is not None])
 
     def log_outputs(self, models: Iterable[Any] | None = None) -> None:
         """Record which logged models the run made: MLflow's ``LoggedModelOutput`` (with its step), or a model's id.
@@ -102,7 +104,7 @@ class RunInputs:
         self._check_open()
         made = [
             model_output_event(model_id_of(model), integer("step", getattr(model, "step", 0) or 0))
-            for model in models or []
+            for model in list_argument("models", models)
         ]
         if made:
             self._recorder.emit(*made)

@@ -10,6 +10,7 @@ from mltrack.disk.layout import find_store
 from mltrack.disk.store_path import folder_of, uri_of
 from mltrack.errors import UsageError
 from mltrack.recording import current_store
+from mltrack.values.arguments import path_argument
 
 __all__ = ["get_registry_uri", "get_tracking_uri", "is_tracking_uri_set", "set_registry_uri", "set_tracking_uri"]
 
@@ -67,7 +68,7 @@ def get_registry_uri() -> str:
 
 
 def _meant(uri: str | os.PathLike[str]) -> os.PathLike[str] | None:
-    text = os.fspath(uri).strip()
+    text = path_argument("uri", uri).strip() if uri != "" else ""
     scheme = _SCHEME.match(text)
     if text in _BARE or (scheme is not None and scheme[1].lower() not in ("mltrack", "file")):
         raise UsageError(

@@ -78,7 +78,7 @@ class Workspace:
             NotFoundError: it does not exist.
         """
         try:
-            return self.experiments()[experiment_id]
+            return self.experiments()[str(experiment_id)]
         except KeyError:
             raise NotFoundError(f"no experiment with id {experiment_id!r}", hint="see: mltrack experiments") from None
 

@@ -11,6 +11,8 @@ from mltrack.errors import UsageError
 from mltrack.extras import is_installed, need
 from mltrack.process.headroom import need_numpy
 from mltrack.process.trouble import TROUBLE
+from mltrack.text.shown import shown
+from mltrack.values.arguments import path_argument
 from mltrack.values.arrays import counted, numbers, on_host, packed, spread, unpacked
 from mltrack.values.media import image_bytes
 from mltrack.values.plain_tables import PlainTable, table_of_rows
@@ -267,12 +269,23 @@ class Image:
         return width, height
 
     def resize(self, size: tuple[int, int]) -> Image:
-        """The same image in another size: (width, height) in pixels."""
-        return Image(self.to_pil().resize(size))
+        """The same image in another size: (width, height) in pixels.
+
+        Raises:
+            UsageError: the size is something else; or as to_pil.
+        """
+        if not isinstance(size, tuple | list) or [type(length) for length in size] != [int, int] or min(size) < 1:
+            raise UsageError(f"size is {shown(size)}", hint="give (width, height) in pixels")
+        return Image(self.to_pil().resize((size[0], size[1])))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it to a file, in the format of the path's suffix."""
-        self.to_pil().save(path)
+        """Write it to a file, in the format of the path's suffix.
+
+        Raises:
+            UsageError: the path is none; or as to_pil.
+            ValueError: no format has that suffix.
+        """
+        self.to_pil().save(path_argument("path", path))
 
     def to_list(self) -> list[Any]:
         """Its pixels, row by row: each a number, or a tuple of its channels."""

@@ -30,6 +30,7 @@ from mltrack.storage.runs.point_sources import PointSources
 from mltrack.storage.runs.state import RunState
 from mltrack.storage.runs.summary import Summaries
 from mltrack.text.nearest import meant
+from mltrack.values.arguments import positions_argument, text_argument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -202,6 +203,7 @@ class StoredRun(NotebookViews):
         """
         import pyarrow as pa
 
+        key = key if key is None else text_argument("key", key)
         damage: list[CorruptionError] = []
         tables: list[pa.Table] = []
         sources = self._sources.all(damage)
@@ -328,7 +330,8 @@ class StoredRun(NotebookViews):
 
         state = RunState(self.folder)
         events = state.update()
-        return [event for event in events if event.seq >= (after or {}).get(event.writer, 0)]
+        known = positions_argument("after", after)
+        return [event for event in events if event.seq >= known.get(event.writer, 0)]
 
     def read_points(
         self,
@@ -348,10 +351,11 @@ class StoredRun(NotebookViews):
             writer: Only the points of this writer.
             rewinds: As if these rewinds were in force, and no others; with none, all that was logged.
         """
+        known = positions_argument("after", after)
         for source in self._sources.all(rewinds=rewinds):
             if writer is not None and source.writer != writer:
                 continue
-            for points in source.read((after or {}).get(source.writer, 0), self.damage, rows_max):
+            for points in source.read(known.get(source.writer, 0), self.damage, rows_max):
                 yield source.writer, points
 
     def point_sources(self, *, rewinds: Collection[str] | None = None) -> list[PointSource]:
