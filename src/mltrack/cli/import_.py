@@ -13,6 +13,7 @@ import click
 
 from mltrack.cli.context import Session, command, json_option, pass_session
 from mltrack.cli.exit_codes import PARTIAL
+from mltrack.text.commands import artifacts_from_option
 from mltrack.text.counting import plural
 from mltrack.text.printing import Column, console, heading, print_json, print_table, say, styled
 
@@ -36,13 +37,7 @@ __all__ = ["import_"]
 @click.option("--run", "runs", multiple=True, metavar="PATTERN", help="Only these runs: ids, first digits, names.")
 @click.option("--into", default="", metavar="NAME", help="Put all of them into this experiment.")
 @click.option("--no-artifacts", is_flag=True, help="Leave out all files.")
-@click.option(
-    "--artifacts-from",
-    multiple=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    metavar="FOLDER",
-    help="Bring files from this folder too, where SOURCE has addresses of, or links to, files in it.",
-)
+@artifacts_from_option
 @click.option("--dry-run", is_flag=True, help="Read all of it, show what would come, and change nothing.")
 @json_option
 @pass_session

@@ -200,20 +200,29 @@ class FileSystem:
         self.rename(temporary, target)
         self.sync_folder(target.parent)
 
-    def publish_bytes(self, target: Path, data: bytes) -> None:
-        """Write a small file whole: to a temporary name, then published."""
-        temporary = target.with_name(f".{target.name}.{os.getpid()}{TEMPORARY}")
+    @contextlib.contextmanager
+    def publishing(self, target: Path, tag: str = "") -> Iterator[int]:
+        """A new file, open for writing, which gets its name at the end of the body; where that raises, none does.
+
+        ``tag`` tells apart threads that make the same file at once.
+        """
+        temporary = target.with_name(f".{target.name}.{os.getpid()}{tag and '.' + tag}{TEMPORARY}")
         self.unlink(temporary)
         try:
             fd = self.create(temporary)
             try:
-                self.write_all(fd, data)
+                yield fd
             finally:
                 os.close(fd)
             self.publish(temporary, target)
         except BaseException:
             self.unlink(temporary)
             raise
+
+    def publish_bytes(self, target: Path, data: bytes) -> None:
+        """Write a small file whole: to a temporary name, then published."""
+        with self.publishing(target) as fd:
+            self.write_all(fd, data)
 
 
 LOCAL = FileSystem()

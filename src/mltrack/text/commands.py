@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,7 +10,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["PARTIAL", "Command", "json_option"]
+__all__ = ["PARTIAL", "Command", "artifacts_from_option", "json_option"]
 
 PARTIAL = 3
 """The exit code of a command that did only a part; the rest is listed."""
@@ -60,3 +61,11 @@ def _report_damage(ctx: click.Context) -> bool:
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+artifacts_from_option = click.option(
+    "--artifacts-from",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Take files from this folder too, where SOURCE has addresses of, or links to, files in it.",
+)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mltrack.errors import UsageError
+from mltrack.text.commands import artifacts_from_option
 from mltrack.text.counting import plural
 from mltrack.text.figures import size
 from mltrack.text.printing import Column, confirm, is_terminal, print_json, print_table, say, say_fields
@@ -47,13 +48,7 @@ DIFFERENT = 1
 @click.option("--against", metavar="SOURCE", help="Compare with what was imported: another tracker's file or folder.")
 @click.option("--from", "kind", default="", metavar="KIND", help="What SOURCE is; by default it is recognized.")
 @click.option("--no-artifacts", is_flag=True, help="With --against: compare no files.")
-@click.option(
-    "--artifacts-from",
-    multiple=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    metavar="FOLDER",
-    help="With --against: as in mltrack import.",
-)
+@artifacts_from_option
 @json_option
 @click.pass_context
 def verify(

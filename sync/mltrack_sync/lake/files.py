@@ -120,20 +120,11 @@ class FolderFiles:
     def put_stream(self, path: str, chunks: Iterable[bytes]) -> None:
         """Make a file that appears whole."""
         target = self.root / path
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.{os.urandom(4).hex()}{TEMPORARY}")
         with lake_errors(str(self.root)):
             self.fs.make_durable_folder(target.parent)
-            try:
-                fd = self.fs.create(temporary)
-                try:
-                    for chunk in chunks:
-                        self.fs.write_all(fd, chunk)
-                finally:
-                    os.close(fd)
-                self.fs.publish(temporary, target)
-            except BaseException:
-                self.fs.unlink(temporary)
-                raise
+            with self.fs.publishing(target, os.urandom(4).hex()) as fd:
+                for chunk in chunks:
+                    self.fs.write_all(fd, chunk)
 
     def read(self, path: str) -> bytes | None:
         """What is in a small file."""

@@ -71,12 +71,7 @@ def next_message(stream: Stream, where: str) -> Frame:
         TransferError: it has ended.
         MltrackError: the other side has failed, and with what.
     """
-    frame = stream.receive()
-    if frame.kind is FrameKind.ERROR:
-        raise decode_failure(frame.head, where)
-    if frame.kind is not FrameKind.DATA:
-        raise TransferError(f"{where} ended its answer where more was to come")
-    return frame
+    return _received(stream, where, FrameKind.DATA, "ended its answer where more was to come")
 
 
 def last_message(stream: Stream, where: str) -> Frame:
@@ -86,11 +81,16 @@ def last_message(stream: Stream, where: str) -> Frame:
         TransferError: it goes on.
         MltrackError: the other side has failed, and with what.
     """
+    return _received(stream, where, FrameKind.END, "sent more than was asked for")
+
+
+def _received(stream: Stream, where: str, kind: FrameKind, fault: str) -> Frame:
+    """The next message, which must be of a kind; ``fault`` says what the other store did otherwise."""
     frame = stream.receive()
     if frame.kind is FrameKind.ERROR:
         raise decode_failure(frame.head, where)
-    if frame.kind is not FrameKind.END:
-        raise TransferError(f"{where} sent more than was asked for")
+    if frame.kind is not kind:
+        raise TransferError(f"{where} {fault}")
     return frame
 
 

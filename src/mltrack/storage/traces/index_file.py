@@ -323,23 +323,12 @@ def save_index(
     if not kept or any("\n" in one.trace_id for one in kept):
         return
     numbers = {(file.experiment_id, file.writer): number for number, file in enumerate(files)}
-    path = index_path(root)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     with contextlib.suppress(OSError, OverflowError, BadLine):
         header, parts = _encoded(kept, numbers)
-        fs.unlink(temporary)
-        try:
-            header["files"] = [_recognized(file, facts_file) for file in files]
-            fd = fs.create(temporary)
-            try:
-                header["inode"] = os.fstat(fd).st_ino
-                fs.write_all(fd, b"".join([encode_line(header), *parts]))
-            finally:
-                os.close(fd)
-            fs.publish(temporary, path)
-        except BaseException:
-            fs.unlink(temporary)
-            raise
+        header["files"] = [_recognized(file, facts_file) for file in files]
+        with fs.publishing(index_path(root)) as fd:
+            header["inode"] = os.fstat(fd).st_ino
+            fs.write_all(fd, b"".join([encode_line(header), *parts]))
 
 
 def _recognized(file: FileRead, facts_file: Mapping[tuple[str, str], str]) -> FileRead:
