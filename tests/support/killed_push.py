@@ -17,7 +17,7 @@ from pathlib import Path
 
 import httpx
 
-from mltrack.disk.filesystem import FileSystem
+from mltrack.disk.filesystem import FileSystem, StrPath
 from mltrack.store import Store
 from mltrack_sync import Remotes, Selection, push
 from mltrack_sync.engine.pull import pull
@@ -94,7 +94,7 @@ class Disk(FileSystem):
         with self._step():
             super().sync(fd)
 
-    def rename(self, source: Path, target: Path) -> None:
+    def rename(self, source: StrPath, target: StrPath) -> None:
         with self._step():
             super().rename(source, target)
 

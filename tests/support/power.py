@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mltrack.disk.filesystem import FileSystem
+from mltrack.disk.filesystem import FileSystem, StrPath
 
 PAGE = 4096
 
@@ -181,9 +181,10 @@ class RecordingFileSystem(FileSystem):
             self.look()
             self.steps.append(Sync(self._folder(path)))
 
-    def rename(self, source: Path, target: Path) -> None:
+    def rename(self, source: StrPath, target: StrPath) -> None:
         with self._lock:
             self.look()
+            source, target = Path(source), Path(target)
             number = os.stat(source).st_ino
             if source.is_file():
                 fd = os.open(source, os.O_RDONLY)

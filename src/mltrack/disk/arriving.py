@@ -16,7 +16,10 @@ from mltrack.disk.sync_line_types import ARRIVING
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["ArrivingWriters", "read_arriving", "write_arriving"]
+__all__ = ["ARRIVING_FILE", "ArrivingWriters", "read_arriving", "write_arriving"]
+
+ARRIVING_FILE = "arriving"
+"""Its name in ``live``."""
 
 BYTES_MAX = 1 << 20
 
@@ -44,7 +47,7 @@ class ArrivingWriters:
 def read_arriving(run: Path) -> ArrivingWriters:
     """Those of a run's folder; none where nothing is being replaced."""
     try:
-        fields = decode_line(read_small(f"{run}/live/arriving", BYTES_MAX).rstrip(b"\n"), ARRIVING)
+        fields = decode_line(read_small(f"{run}/live/{ARRIVING_FILE}", BYTES_MAX).rstrip(b"\n"), ARRIVING)
     except (OSError, BadLine):
         return ArrivingWriters()
     return ArrivingWriters(*(frozenset(fields[name]) for name in ("arriving", "made", "replaced")))
@@ -56,7 +59,7 @@ def write_arriving(run: Path, writers: ArrivingWriters, *, fs: FileSystem = LOCA
     Raises:
         OSError: it can't be written.
     """
-    path = run / "live" / "arriving"
+    path = run / "live" / ARRIVING_FILE
     if not writers.hidden:
         fs.unlink(path)
         return

@@ -30,6 +30,7 @@ __all__ = [
     "LOCAL",
     "FileSystem",
     "NotRegularError",
+    "StrPath",
     "file_lock",
     "open_lock",
     "open_or_make",
@@ -110,7 +111,7 @@ class FileSystem:
         finally:
             os.close(fd)
 
-    def rename(self, source: Path, target: Path) -> None:
+    def rename(self, source: StrPath, target: StrPath) -> None:
         """Move a file within its file system, replacing the target in one step."""
         os.replace(source, target)
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mltrack.errors import MltrackError
 from mltrack.storage.runs.stand_ins import STANDS_IN
-from mltrack_sync.stores.file_marks import MARK_BYTES
+from mltrack_sync.stores.file_marks import mark_of_bytes
 from mltrack_sync.stores.transfer import CompleteRun, FileKind, Need, SourceChangedError, TransferError, UnitSnapshot
 from mltrack_sync.stores.unit_files import check_snapshot
 
@@ -48,15 +47,14 @@ def is_small(snapshot: UnitSnapshot, sizes: Mapping[str, int] | None = None) -> 
     """
     if snapshot.live or len(snapshot.files) > RUN_FILES_MAX:
         return False
-    if any(state.path.startswith("live/") for state in snapshot.files):
-        return False
-    return sum((sizes or file_sizes(snapshot)).values()) <= RUN_BYTES_MAX
+    sizes = sizes or file_sizes(snapshot)
+    return sum(sizes.values()) <= RUN_BYTES_MAX and not any(path.startswith("live/") for path in sizes)
 
 
 def has_both(run: CompleteRun) -> bool:
     """Whether a run has writers next to one that stands in for others: which of its points count is to be found out."""
-    logs = [data for path, data in run.contents.items() if path.startswith("events/")]
-    return len(logs) > 1 and any(STANDS_IN in data.partition(b"\n")[0] for data in logs)
+    logs = [path for path in run.contents if path.startswith("events/")]
+    return len(logs) > 1 and any(STANDS_IN in run.contents[path].partition(b"\n")[0] for path in logs)
 
 
 def read_each(
@@ -100,30 +98,31 @@ def with_checksums(run: CompleteRun) -> CompleteRun:
         else state
         for state in run.snapshot.files
     )
-    return CompleteRun(replace(run.snapshot, files=files), run.contents)
+    return replace(run, snapshot=replace(run.snapshot, files=files))
 
 
 def check_complete(run: CompleteRun) -> None:
-    """Check a run that comes from outside: its snapshot, and its contents against that.
+    """Check a run: its contents against its snapshot, and where it comes from outside the snapshot too.
 
     Raises:
         TransferError: something of it can't be.
         SourceChangedError: a file's content is not what its checksum says.
     """
     snapshot, contents = run.snapshot, run.contents
-    check_snapshot(snapshot)
+    if not run.read_here:
+        check_snapshot(snapshot)
     sizes = file_sizes(snapshot)
     if not snapshot.unit.startswith("runs/") or not is_small(snapshot, sizes):
         raise TransferError(f"{snapshot.unit} is not a small run", hint="the other side is broken")
     for state in snapshot.files:
-        data = contents.get(state.path, b"")
-        if state.mark and f"{zlib.crc32(data[max(0, state.size - MARK_BYTES) : state.size]):08x}" != state.mark:
+        data, mark, sha256 = contents.get(state.path, b""), state.mark, state.sha256
+        if mark and not run.read_here and mark_of_bytes(data[: state.size]) != mark:
             raise _changed(snapshot, state.path)
-        if state.sha256 and hashlib.sha256(data).hexdigest() != state.sha256:
+        if sha256 and hashlib.sha256(data).hexdigest() != sha256:
             raise _changed(snapshot, state.path)
     if has_both(run):
         raise TransferError(f"{snapshot.unit} has points that stand in for others: it is copied by itself")
-    if contents.keys() != sizes.keys() or any(len(contents[path]) != size for path, size in sizes.items()):
+    if {path: len(data) for path, data in contents.items()} != sizes:
         raise TransferError(f"{snapshot.unit} did not come with the files of its snapshot")
 
 

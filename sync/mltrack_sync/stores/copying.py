@@ -38,8 +38,10 @@ ATTEMPTS = 4
 WORKERS = 4
 RUNS = "runs/"
 
-RUNS_TOGETHER = 128
-"""So many new runs are moved, and synced to the disk, together."""
+RUNS_TOGETHER = 1_000
+"""So many new runs are moved, and synced to the disk, together: the other side takes no more at a time."""
+
+BATCH_BYTES = 16 << 20
 
 TOGETHER_MIN = 4
 """Fewer runs than this are copied one by one."""
@@ -62,6 +64,7 @@ class CopyOptions:
         artifact_bytes_max: Larger artifacts are not copied (0: none at all).
         workers: How many runs are copied at a time (of small ones twice as many); 1 where the source or the target
             takes one thread only.
+        batch_bytes: New runs that are moved together have about so many bytes at most.
         pace: The cap on bytes per second.
         progress: Shows how far it is.
         stop: Ends the copying soon when it is set; what was copied by then stays, and a later copy continues from it.
@@ -70,6 +73,7 @@ class CopyOptions:
 
     artifact_bytes_max: int | None = None
     workers: int = WORKERS
+    batch_bytes: int = BATCH_BYTES
     pace: RateLimiter | None = None
     progress: Progress = field(default_factory=NoProgress)
     stop: threading.Event = field(default_factory=threading.Event)
@@ -116,6 +120,15 @@ def copy_units(
     """
     copying = _Copying(source, target, options or CopyOptions())
     return copying.all(units)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """New runs that are moved together: the names of those that were given to the target so far, and their bytes."""
+
+    names: list[str] = field(default_factory=list)
+    bytes: int = 0
+    is_full: bool = False
 
 
 class _Copying:
@@ -180,36 +193,42 @@ class _Copying:
 
     def _together(self, names: Sequence[str]) -> list[str]:
         """Copy small runs that the target has nothing of; returns those that have to be copied by themselves."""
-        sent: list[str] = []
         done: set[str] = set()
-        try:
-            found = self._source.complete_runs(names, artifact_bytes_max=self._options.artifact_bytes_max)
-            outcomes = self._target.add_runs(self._small(zip(names, found, strict=True), sent))
-        except (InterruptedCopyError, TransferError):
-            return list(names)
-        for name, outcome in zip(sent, outcomes, strict=True):
-            if isinstance(outcome, Applied):
-                self._note(outcome)
-                done.add(name)
+        batch = _Batch(is_full=True)
+        with contextlib.suppress(InterruptedCopyError, TransferError):
+            runs = self._source.complete_runs(names, artifact_bytes_max=self._options.artifact_bytes_max)
+            found = iter(zip(names, runs, strict=True))
+            while batch.is_full:
+                batch = _Batch()
+                outcomes = self._target.add_runs(self._small(found, batch))
+                for name, outcome in zip(batch.names, outcomes, strict=True):
+                    if isinstance(outcome, Applied):
+                        self._note(outcome)
+                        done.add(name)
         return [name for name in names if name not in done]
 
-    def _small(self, found: Iterable[tuple[str, CompleteRun | None]], sent: list[str]) -> Iterator[CompleteRun]:
-        """Those of the runs that are small, as fast as they may go, until all is to stop; their names get ``sent``."""
+    def _small(self, found: Iterator[tuple[str, CompleteRun | None]], batch: _Batch) -> Iterator[CompleteRun]:
+        """Those of the next runs that are small, as fast as they may go, until the batch is full or all is to stop."""
         progress = self._options.progress
         for name, run in found:
             if self._options.stop.is_set():
                 return
             if run is None:
                 continue
-            progress.files(total=run.size)
+            size = run.size
+            progress.files(total=size)
             if self._pace is not None:
                 try:
-                    self._pace.take(run.size)
+                    self._pace.take(size)
                 except PushStopped:
                     return
-            sent.append(name)
+            batch.names.append(name)
+            batch.bytes += size
             yield run
-            progress.files(sent=run.size)
+            progress.files(sent=size)
+            if batch.bytes >= self._options.batch_bytes:
+                batch.is_full = True
+                return
 
     def _one(self, unit: str) -> None:
         """Copy one unit, again where it changed meanwhile."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mltrack.disk.filesystem import open_regular
-from mltrack_sync.stores.file_marks import MARK_BYTES, line_end, mark_of
+from mltrack_sync.stores.file_marks import line_end, mark_of, mark_of_bytes
 from mltrack_sync.stores.run_token import fd_is_live
 from mltrack_sync.stores.transfer import FileKind, FileState
 
@@ -102,7 +101,7 @@ class EventsFile:
     def _mark(self, size: int) -> str:
         if self.data is None:
             return mark_of(self._fd, size)
-        return f"{zlib.crc32(self.data[max(0, size - MARK_BYTES) : size]):08x}"
+        return mark_of_bytes(self.data[:size])
 
     def up_to(self, size: int) -> FileState:
         """The file up to one of these cuts."""

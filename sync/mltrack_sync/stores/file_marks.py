@@ -13,7 +13,16 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["MARK_BYTES", "committed_end", "line_end", "mark_of", "valid_lines_end", "valid_records_end"]
+__all__ = [
+    "MARK_BYTES",
+    "committed_end",
+    "ends_committed",
+    "line_end",
+    "mark_of",
+    "mark_of_bytes",
+    "valid_lines_end",
+    "valid_records_end",
+]
 
 MARK_BYTES = 4096
 CHUNK_BYTES = 1 << 20
@@ -25,6 +34,11 @@ def mark_of(fd: int, size: int) -> str:
     """The CRC-32 of the last 4,096 bytes before ``size``, as 8 hex digits."""
     start = max(0, size - MARK_BYTES)
     return f"{zlib.crc32(os.pread(fd, size - start, start)):08x}"
+
+
+def mark_of_bytes(data: bytes) -> str:
+    """The same of what is in a file."""
+    return f"{zlib.crc32(data[-MARK_BYTES:]):08x}"
 
 
 def line_end(fd: int) -> int:
@@ -62,6 +76,13 @@ def committed_end(fd: int, *, live: bool) -> int:
             return start + RECORD_SIZE * (int(slots[-1]) + 1)
         end = start
     return HEADER_SIZE
+
+
+def ends_committed(data: bytes) -> bool:
+    """Whether a points file with these bytes ends with a logged record: all of it counts."""
+    offset = len(data) - RECORD_SIZE
+    whole = offset >= HEADER_SIZE and offset % RECORD_SIZE == 0
+    return whole and _COMMIT.unpack_from(data, len(data) - _COMMIT.size)[0] == offset
 
 
 def _is_committed(fd: int, record: int) -> bool:

@@ -218,7 +218,7 @@ class LocalSource:
         contents: dict[str, bytes] = {}
         for path, size in sizes.items():
             contents[path] = small[path][:size] if path in small else _read(f"{folder}/{path}", size)
-        run = CompleteRun(snapshot, contents)
+        run = CompleteRun(snapshot, contents, read_here=True)
         if has_both(run):
             return None
         return with_checksums(run) if self._hashing else run

@@ -84,6 +84,8 @@ class NewRuns:
             raise
 
     def _make_parents(self, folder: str, name: str, made: set[str], written: list[str]) -> None:
+        if name.rpartition("/")[0] in made:
+            return
         at = name.find("/")
         while at >= 0:
             if (part := name[:at]) not in made:
@@ -107,10 +109,10 @@ class NewRuns:
         Raises:
             OSError: one can't be renamed.
         """
-        published = set()
+        published, runs = set(), str(self._runs)
         for run_id in run_ids:
             try:
-                self._fs.rename(self._folder / run_id, self._runs / run_id)
+                self._fs.rename(f"{self._path}/{run_id}", f"{runs}/{run_id}")
             except OSError as error:
                 if error.errno not in _TAKEN:
                     raise

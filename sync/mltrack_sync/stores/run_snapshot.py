@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mltrack.disk.absent import ABSENT_FILE, read_absent
-from mltrack.disk.arriving import read_arriving
+from mltrack.disk.arriving import ARRIVING_FILE, read_arriving
 from mltrack.disk.artifact_files import hash_file
 from mltrack.disk.codec import HEADER_SIZE, BadLine, decode_header
 from mltrack.disk.elsewhere import MARKER_SUFFIX
@@ -23,10 +23,10 @@ from mltrack.disk.segment import segment_name
 from mltrack.errors import NotFoundError
 from mltrack_sync.stores.artifact_facts import ARTIFACTS, ArtifactFacts
 from mltrack_sync.stores.events_file import EventsFile
-from mltrack_sync.stores.file_marks import committed_end, line_end, mark_of
+from mltrack_sync.stores.file_marks import committed_end, ends_committed, line_end, mark_of, mark_of_bytes
 from mltrack_sync.stores.point_ranges import has_points, writer_of
-from mltrack_sync.stores.transfer import FileKind, FileState, TransferError
-from mltrack_sync.stores.unit_files import file_kind, is_writer
+from mltrack_sync.stores.transfer import FileKind, FileState
+from mltrack_sync.stores.unit_files import is_points_name, is_writer
 
 __all__ = ["SMALL_BYTES_MAX", "RunReading"]
 
@@ -84,7 +84,8 @@ class RunReading:
             raise NotFoundError(
                 f"no run {os.path.basename(folder)}: its start was never written", hint="see: mltrack ls"
             )
-        if os.path.lexists(f"{folder}/live/arriving"):  # few runs have one
+        live = _names(f"{folder}/live")
+        if ARRIVING_FILE in live:
             hidden = read_arriving(Path(folder)).hidden
             logs = [log for log in logs if log.writer not in hidden]
             found.live = tuple(writer for writer in found.live if writer not in hidden)
@@ -92,23 +93,23 @@ class RunReading:
                 [state for state in states if writer_of(state.path) not in hidden]
                 for states in (series, segments, points)
             )
-        found._arrange(logs, series, segments, points, artifact_bytes_max)
+        found._arrange(logs, found._markers(logs, live), series, segments, points, artifact_bytes_max)
         return found
 
     def _arrange(
         self,
         logs: list[EventsFile],
+        files: list[FileState],
         series: list[FileState],
         segments: list[FileState],
         points: list[FileState],
         artifact_bytes_max: int | None,
     ) -> None:
-        """Put the files into their order; logs are cut where others must come between."""
+        """Put the files into their order, markers first; logs are cut where others must come between."""
         logs.sort(key=lambda log: not log.start_end)  # the writers that have the start come first
         for log in logs:
             if log.data is not None:
                 self.small[log.name] = log.data
-        files = self._markers(logs)
         files += [log.up_to(log.start_end) for log in logs if log.start_end]
         files += series
         files += self._artifacts(logs, artifact_bytes_max)
@@ -138,13 +139,13 @@ class RunReading:
         self.is_thin = len(kept) < len(wanted)
         return kept
 
-    def _markers(self, logs: list[EventsFile]) -> list[FileState]:
+    def _markers(self, logs: list[EventsFile], names: list[str]) -> list[FileState]:
         """The markers of writers that this store has only a copy of, and that were live where it came from."""
-        closed = {log.writer for log in logs if log.closed}
         found = []
-        for name in _names(f"{self.folder}/live"):
+        for name in names:
             if name.endswith(MARKER_SUFFIX) and is_writer(name.removesuffix(MARKER_SUFFIX)):
                 path = Path(self.folder, "live", name)
+                closed = {log.writer for log in logs if log.closed}
                 if name.removesuffix(MARKER_SUFFIX) not in closed and _is_file(str(path)):
                     size, sha256 = hash_file(path)
                     found.append(FileState(f"live/{name}", FileKind.WHOLE, size, sha256=sha256))
@@ -167,7 +168,7 @@ class RunReading:
         found = []
         for name in _names(f"{self.folder}/points"):
             writer = name.partition(".")[0]
-            if writer not in writers or not _is_known("points", name):
+            if writer not in writers or not is_points_name(name):
                 continue  # of a writer that has just begun, or not one that readers read
             try:
                 fd = open_regular(f"{self.folder}/points/{name}", follow=False)
@@ -189,6 +190,9 @@ class RunReading:
             return None  # check reports it in the store that has it
         if header is None or header.writer != writer:
             return None
+        if not live and len(head) == os.fstat(fd).st_size and ends_committed(head):  # most are read whole
+            self.small[path] = head
+            return FileState(path, FileKind.POINTS, len(head), mark=mark_of_bytes(head), first_seq=header.first_seq)
         size = committed_end(fd, live=live)
         if size == HEADER_SIZE:
             return None
@@ -205,14 +209,6 @@ class RunReading:
                     if stat.S_ISREG(status.st_mode):
                         found.append(FileState(f"segments/{name}", FileKind.WHOLE, status.st_size))
         return found
-
-
-def _is_known(area: str, name: str) -> bool:
-    try:
-        file_kind("runs", f"{area}/{name}")
-    except TransferError:
-        return False
-    return True
 
 
 def _is_file(path: str) -> bool:

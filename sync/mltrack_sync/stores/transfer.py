@@ -196,10 +196,15 @@ class StoreInfo:
 
 @dataclass(frozen=True, slots=True)
 class CompleteRun:
-    """A run's snapshot, and what is in each of its files, by path."""
+    """A run's snapshot, and what is in each of its files, by path.
+
+    ``read_here`` says that this process has just read it from a store's folder, under names that the format gives: it
+    is not checked again. What comes from elsewhere has it False.
+    """
 
     snapshot: UnitSnapshot
     contents: Mapping[str, bytes]
+    read_here: bool = False
 
     @property
     def size(self) -> int:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from mltrack.disk.layout import Layout
 
-__all__ = ["check_snapshot", "file_kind", "is_writer", "unit_folder"]
+__all__ = ["check_snapshot", "file_kind", "is_points_name", "is_writer", "unit_folder"]
 
 FILES_MAX = 5_000_000
 """More files than a unit is taken with."""
@@ -44,6 +44,11 @@ _MARK = re.compile(r"([0-9a-f]{8})?")
 def is_writer(text: str) -> bool:
     """Whether a text has the shape of a writer's name."""
     return _WRITER.fullmatch(text) is not None
+
+
+def is_points_name(text: str) -> bool:
+    """Whether a text has the shape of the name of a points file."""
+    return _POINTS_NAME.fullmatch(text) is not None
 
 
 def unit_folder(layout: Layout, unit: str) -> Path:

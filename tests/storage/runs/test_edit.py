@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mltrack.disk.filesystem import FileSystem
+from mltrack.disk.filesystem import FileSystem, StrPath
 from mltrack.errors import NotFoundError, RunStateError, StoreError, UsageError
 from mltrack.recording import current_store, fluent
 from mltrack.storage.runs.edit import purge_run, set_stage, set_tag
@@ -102,7 +102,7 @@ def test_a_live_run_is_not_purged(store: Store) -> None:
 class Broken(FileSystem):
     """No file can be renamed."""
 
-    def rename(self, source: Path, target: Path) -> None:
+    def rename(self, source: StrPath, target: StrPath) -> None:
         raise PermissionError(13, "Permission denied", str(source))
 
 

@@ -16,7 +16,7 @@ import pytest
 from deltalake import DeltaTable
 
 import mltrack
-from mltrack.disk.filesystem import FileSystem
+from mltrack.disk.filesystem import FileSystem, StrPath
 from mltrack.errors import RemoteError
 from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
@@ -63,9 +63,9 @@ def killed() -> Iterator[KilledPushes]:
 class NoCommit(FileSystem):
     """A disk on which a push dies when its note was written: the note is there, and no commit."""
 
-    def rename(self, source: Path, target: Path) -> None:
+    def rename(self, source: StrPath, target: StrPath) -> None:
         super().rename(source, target)
-        if target.name == "batch.json":
+        if Path(target).name == "batch.json":
             raise OSError(5, "Input/output error", str(target))
 
 

@@ -9,7 +9,7 @@ import pytest
 from deltalake import DeltaTable
 
 import mltrack
-from mltrack.disk.filesystem import FileSystem
+from mltrack.disk.filesystem import FileSystem, StrPath
 from mltrack.store import Store
 from mltrack_sync import Remotes, push
 from mltrack_sync.engine.pull import pull
@@ -26,9 +26,9 @@ class AtTheNote(FileSystem):
         super().__init__()
         self._between = between
 
-    def rename(self, source: Path, target: Path) -> None:
+    def rename(self, source: StrPath, target: StrPath) -> None:
         super().rename(source, target)
-        if target.name == "batch.json":
+        if Path(target).name == "batch.json":
             self._between()
 
 

@@ -162,6 +162,17 @@ def test_the_bytes_of_runs_in_a_batch_are_under_the_cap(stores: tuple[Store, Sto
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("batch_bytes", [1, 5_000, 1 << 20])
+def test_runs_of_more_bytes_than_a_batch_takes_arrive_in_several(stores: tuple[Store, Store], batch_bytes: int) -> None:
+    here, there = stores
+    report = copy(here, there, CopyOptions(workers=1, batch_bytes=batch_bytes))
+    assert report.problems == []
+    assert sorted(applied.unit for applied in report.units if applied.unit.startswith("runs/")) == units_of(here)
+    assert_each_is_whole(here, there)
+    assert_same_runs(here, there)
+    assert incoming(there) == []
+
+
 def test_a_copy_that_is_to_stop_leaves_whole_runs(stores: tuple[Store, Store]) -> None:
     here, there = stores
     stop = threading.Event()
@@ -172,7 +183,7 @@ def test_a_copy_that_is_to_stop_leaves_whole_runs(stores: tuple[Store, Store]) -
         seen.append(one)
         stop.set()
 
-    report = copy(here, there, CopyOptions(workers=1, stop=stop, applied=applied))
+    report = copy(here, there, CopyOptions(workers=1, batch_bytes=20_000, stop=stop, applied=applied))
     assert report.stopped
     assert 0 < len(there.run_ids()) < 300
     assert_each_is_whole(here, there)
@@ -332,7 +343,7 @@ here, there = Store.open(sys.argv[1]), Store.open(sys.argv[2])
 source = LocalSource(here)
 units = list(source.units(Selection()))
 print("begins", flush=True)
-said = CopyOptions(applied=lambda applied: print(applied.unit, flush=True))
+said = CopyOptions(batch_bytes=50_000, applied=lambda applied: print(applied.unit, flush=True))
 report = copy_units(source, LocalTarget(there), units, said)
 assert not report.problems, report.problems
 print("done", flush=True)
