@@ -208,7 +208,7 @@ def _meant(store: Store, uri: str, hops: int) -> _Place:
         return _Place(store.run(run_id).folder.artifacts, path)
     if colon and scheme == "models":
         return _of_model(store, uri, rest.strip("/"), hops)
-    file = (folder_of(uri) if colon else Path(uri)).absolute()
+    file = (folder_of(uri, called="artifact_uri") if colon else Path(uri)).absolute()
     if not file.exists():
         raise NotFoundError(f"{file} does not exist", hint="name it by runs:/<run_id>/path")
     return _Place(file.parent, file.name)
