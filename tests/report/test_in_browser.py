@@ -17,13 +17,22 @@ from mltrack.report.collect import collect_report
 from mltrack.report.html_page import as_html
 from mltrack.store import Store
 from tests.support.evil import evil_store
+from tests.support.ui.looking import IDLE
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Frame, Locator, Page
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 SPIKE = 777.5
+FIRST_CHART = "document.querySelector('.chart-area canvas')"
+IS_DRAWN = f"""
+(canvas => {{
+  const blank = Object.assign(document.createElement('canvas'), {{width: canvas.width, height: canvas.height}});
+  return canvas.toDataURL() !== blank.toDataURL();
+}})({FIRST_CHART})
+"""
+"""Whether the first chart is drawn: one that is out of sight is not, and takes no pointer and no key until it is."""
 Opened = Callable[..., "Page"]
 
 
@@ -82,11 +91,19 @@ def names(page: Page) -> list[str]:
     return page.locator("#runs-table tbody tr:visible th").all_inner_texts()
 
 
+def first_chart(page: Page | Frame) -> Locator:
+    """The first chart, brought into sight and drawn."""
+    area = page.locator(".chart-area").first
+    area.scroll_into_view_if_needed()
+    page.evaluate(IDLE)
+    page.wait_for_function(IS_DRAWN)
+    return area
+
+
 def picture(page: Page) -> str:
     """What the first chart shows."""
-    page.locator(".chart-area").first.scroll_into_view_if_needed()
-    page.wait_for_timeout(150)  # a frame
-    return str(page.evaluate("document.querySelector('.chart-area canvas').toDataURL()"))
+    first_chart(page)
+    return str(page.evaluate(f"{FIRST_CHART}.toDataURL()"))
 
 
 def test_the_table_of_runs_is_sorted_by_click_and_by_key(opened: Opened, report_file: Path) -> None:
@@ -115,8 +132,7 @@ def test_the_filter_hides_runs_in_the_table_and_in_the_charts(opened: Opened, re
 
 def test_the_value_under_the_pointer_is_shown_and_the_spike_is_kept(opened: Opened, report_file: Path) -> None:
     page = opened(report_file)
-    area = page.locator(".chart-area").first
-    area.scroll_into_view_if_needed()
+    area = first_chart(page)
     box = area.bounding_box()
     assert box is not None
     middle = box["x"] + 58 + (box["width"] - 70) / 2
@@ -143,7 +159,7 @@ def test_a_drag_zooms_and_a_double_click_shows_all(opened: Opened, report_file: 
 
 def test_a_chart_is_read_and_zoomed_by_keyboard(opened: Opened, report_file: Path) -> None:
     page = opened(report_file)
-    area = page.locator(".chart-area").first
+    area = first_chart(page)
     area.focus()
     before = picture(page)
     page.keyboard.press("ArrowRight")
@@ -216,8 +232,9 @@ def test_a_plot_in_a_notebook_is_drawn_in_its_frame(chromium_browser: Browser, t
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("dialog", lambda dialog: faults.append(dialog.message))
     page.goto(target.as_uri())
-    frame = page.frame_locator("iframe")
-    frame.locator(".chart-area").focus()
+    page.locator("iframe").scroll_into_view_if_needed()
+    frame = page.frames[-1]
+    first_chart(frame).focus()
     page.keyboard.press("ArrowRight")
     assert (frame.locator("[aria-live]").text_content() or "").startswith("run")
     assert "<script>alert(1)</script>" in frame.locator(".chart h3").inner_text()
@@ -234,7 +251,7 @@ def test_smoothing_follows_the_mean_and_not_the_peaks_that_are_kept(chromium_bro
     page = chromium_browser.new_page()
     page.goto(target.as_uri())
     page.get_by_label("smoothing").fill("0.99")
-    page.locator(".chart-area").hover()
+    first_chart(page).hover()
     shown = page.locator(".tip-value").inner_text()
     smooth = float(shown.partition("(")[2].rstrip(")"))
     page.close()
@@ -245,7 +262,7 @@ def test_a_tap_shows_the_values_until_the_next(chromium_browser: Browser, report
     context = chromium_browser.new_context(viewport={"width": 375, "height": 800}, has_touch=True, is_mobile=True)
     page = context.new_page()
     page.goto(report_file.as_uri())
-    area = page.locator(".chart-area").first
+    area = first_chart(page)
     area.tap()
     area.locator(".tip").wait_for()
     assert "run-1" in area.locator(".tip").inner_text()

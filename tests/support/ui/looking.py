@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:  # not at run time: the tests are collected where there is no playwright, too
     from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Request, Response
 
-__all__ = ["BEGIN", "Look"]
+    Effect = str | re.Pattern[str] | Locator | Callable[[], bool]
+    """What an act leads to: a text or a place that is seen then, or anything that holds then."""
+
+__all__ = ["BEGIN", "IDLE", "Look"]
+
+IDLE = """
+new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => requestIdleCallback(done))))
+"""
+"""Ends once the page has drawn what it had to draw, and its scripts have nothing left to do."""
 
 LINES = """
 [...document.querySelectorAll('.js-plotly-plot')].flatMap(
@@ -20,9 +29,12 @@ LINES = """
 
 Role = Literal["button", "combobox", "menuitem"]
 
-WAIT_MS = 30_000
+WAIT_MS = 60_000
 SETTLE_MS = 300
-"""How long a page is left alone, once all it asked for is there, to draw what it got."""
+"""How long a page has to have asked for nothing, and to have drawn what it got, until it is left alone."""
+POLL_MS = 50
+EFFECT_MS = (3_000, 6_000, 12_000, 24_000)
+"""How long the effect of an act is waited for, each time it is done."""
 
 PREFERENCES = {
     "mlflow.workflowType_v1": '"machine_learning"',
@@ -60,6 +72,7 @@ class Look:
         self.troubles: list[str] = []
         self._shots = shots
         self._asked: set[Request] = set()
+        self._changes: list[str] = []
         self.page.on("request", self._begun)
         self.page.on("requestfinished", self._ended)
         self.page.on("requestfailed", self._failed)
@@ -69,6 +82,8 @@ class Look:
 
     def _begun(self, request: Request) -> None:
         self._asked.add(request)
+        if request.method != "GET":
+            self._changes.append(f"{request.url} {request.post_data or ''}")
 
     def _ended(self, request: Request) -> None:
         self._asked.discard(request)
@@ -94,11 +109,18 @@ class Look:
         self.page.goto(f"{self.base}/#{path}")
         self.settle()
 
+    def reload(self) -> None:
+        """Load the page anew, once all that it asked for has come."""
+        self.settle()
+        self.page.reload()
+        self.settle()
+
     def settle(self) -> None:
         """Wait until nothing is asked for any more; a shared worker of MLflow's, which never reports its end, aside."""
         calm = 0
         while calm < 2:
             self.page.wait_for_timeout(SETTLE_MS / 2)
+            self.page.evaluate(IDLE)
             calm = 0 if any("worker" not in request.url for request in self._asked) else calm + 1
 
     def shows(self, *texts: str | re.Pattern[str]) -> None:
@@ -115,37 +137,117 @@ class Look:
         for text in texts:
             expect(self.page.get_by_text(text)).to_have_count(0, timeout=WAIT_MS)
 
-    def charts(self) -> dict[tuple[str, str], list[float]]:
-        """The values that the page's charts have drawn, by metric and name of the run."""
+    def charts(self, *expected: tuple[str, str]) -> dict[tuple[str, str], list[float]]:
+        """The values that the page's charts have drawn, by metric and name of the run; the expected ones among them."""
         self.page.locator(".scatterlayer .trace path.js-line").first.wait_for(state="attached")
+        assert self._comes(lambda: set(expected) <= self._lines().keys(), WAIT_MS), f"drawn: {list(self._lines())}"
         self.settle()
-        return {(metric, run): values for metric, run, values in self.page.evaluate(LINES)}
+        return self._lines()
+
+    def _lines(self) -> dict[tuple[str, str], list[float]]:
+        return {(metric, run): values for metric, run, values in self.page.evaluate(LINES) if values}
 
     def expect_trouble(self, beginning: str) -> None:
         """Something went wrong as it should: this, and what the browser says of it."""
         assert any(each.startswith(beginning) for each in self.troubles), self.troubles
         self.troubles = [each for each in self.troubles if not each.startswith((beginning, "console: Failed to load"))]
 
-    def click(self, name: str, role: Role = "button", *, exact: bool = False) -> None:
-        """Click on the first visible button, or what else has that role, of that name."""
-        self.page.get_by_role(role, name=name, exact=exact).filter(visible=True).first.click()
+    def until(self, effect: Effect, act: Callable[[], object]) -> None:
+        """Act until the effect is there; where it is there already, nothing is done.
 
-    def open_list(self, name: str, item: str) -> None:
-        """Click on a button until the list it opens shows an item: a page that is drawn again closes its lists."""
+        A click is lost where the page is drawn anew at that moment, and so is a text that was typed. What must not
+        be done twice needs an effect that is there at once, such as that the request is `sent`.
+        """
         from playwright.sync_api import TimeoutError as PageTimeoutError
 
-        for _ in range(5):
-            self.click(name)
+        for wait_ms in EFFECT_MS:
+            if self._holds(effect):
+                return
+            self.page.set_default_timeout(wait_ms)
             try:
-                self.page.get_by_text(item, exact=True).filter(visible=True).first.wait_for(timeout=3_000)
-            except PageTimeoutError:
-                continue
-            return
-        raise AssertionError(f"{name} shows no {item}")
+                act()
+            except PageTimeoutError:  # it is not there, or no more
+                pass
+            finally:
+                self.page.set_default_timeout(WAIT_MS)
+            if self._comes(effect, wait_ms):
+                return
+        raise AssertionError(f"done {len(EFFECT_MS)} times, and there never was {effect}")
 
-    def choose(self, text: str) -> None:
-        """Click on the first visible place with that text and no other."""
-        self.page.get_by_text(text, exact=True).filter(visible=True).first.click()
+    def _holds(self, effect: Effect) -> bool:
+        if callable(effect):
+            return effect()
+        place = self.page.get_by_text(effect) if isinstance(effect, (str, re.Pattern)) else effect
+        return place.filter(visible=True).first.is_visible()
+
+    def _comes(self, effect: Effect, wait_ms: int) -> bool:
+        for _ in range(wait_ms // POLL_MS):
+            if self._holds(effect):
+                return True
+            self.page.wait_for_timeout(POLL_MS)
+        return self._holds(effect)
+
+    def sent(self, part: str) -> Callable[[], bool]:
+        """The effect that, from now on, a request other than a GET is made with that part in its address or body."""
+        before = len(self._changes)
+        return lambda: any(part in request for request in self._changes[before:])
+
+    def there(self, place: Locator) -> Callable[[], bool]:
+        """The effect that a place is on the page, be it too small to be seen, as what is checked of a switch."""
+        return lambda: place.count() > 0
+
+    def gone(self, place: Locator) -> Callable[[], bool]:
+        """The effect that a place can't be seen any more."""
+        return lambda: place.filter(visible=True).count() == 0
+
+    def press(self, place: Locator, then: Effect) -> None:
+        """Click on the first visible one of a place until the effect is there."""
+        self.until(then, place.filter(visible=True).first.click)
+
+    def click(self, name: str, then: Effect, role: Role = "button", *, exact: bool = False) -> None:
+        """Click on a button, or what else has that role, of that name until the effect is there."""
+        self.press(self.page.get_by_role(role, name=name, exact=exact), then)
+
+    def choose(self, text: str, then: Effect) -> None:
+        """Click on a place with that text and no other until the effect is there."""
+        self.press(self.text(text), then)
+
+    def pick(self, opener: Locator, item: Locator, then: Effect) -> None:
+        """Click on an item of a list, which the opener opens, until the effect is there: a page closes its lists."""
+
+        def open_and_pick() -> None:
+            if not self._holds(item):
+                opener.first.click()
+            item.filter(visible=True).first.click()
+
+        self.until(then, open_and_pick)
+
+    def fill(self, place: Locator, text: str) -> None:
+        """Type a text into the first visible one of a place until it stays there."""
+        seen = place.filter(visible=True)
+
+        def type_in() -> None:
+            seen.first.fill(text)
+            self.page.evaluate(IDLE)
+
+        self.until(lambda: bool(seen.evaluate_all("fields => fields[0]?.value") == text), type_in)
+
+    def enter(self, place: Locator, text: str, then: Effect) -> None:
+        """Type a text and Enter until the effect is there: a page takes Enter only once it has drawn what was typed."""
+
+        def type_in() -> None:
+            self.fill(place, text)
+            self.page.keyboard.press("Enter")
+
+        self.until(then, type_in)
+
+    def text(self, text: str) -> Locator:
+        """The places with that text and no other."""
+        return self.page.get_by_text(text, exact=True)
+
+    def part(self, name: str) -> Locator:
+        """The parts of the page of that name, which MLflow's developers gave them."""
+        return self.page.locator(f'[data-component-id$=".{name}"]')
 
     def dialog(self) -> Locator:
         """The dialog that is open."""

@@ -37,29 +37,28 @@ def test_start_demo_makes_all_of_it(look: Look, demo: str) -> None:
 
 def test_a_dataset_is_made(look: Look, demo: str) -> None:
     look.open(f"/experiments/{demo}/datasets?workflowType=genai")
-    look.click("Create dataset")
-    look.page.get_by_placeholder("Enter dataset name").fill("made-by-hand")
-    look.dialog().get_by_role("button", name="Create").click()
-    look.settle()
-    look.page.reload()  # MLflow's own page does not read its list again
+    look.click("Create dataset", then=look.dialog())
+    look.fill(look.page.get_by_placeholder("Enter dataset name"), "made-by-hand")
+    look.press(look.dialog().get_by_role("button", name="Create"), then=look.sent("datasets/create"))
+    look.reload()  # MLflow's own page does not read its list again
     look.shows("made-by-hand")
     look.shot("dataset-made")
 
 
 def make_webhook(look: Look, name: str, secret: str) -> None:
     look.open("/settings/webhooks")
-    look.click("Create webhook")
-    look.page.get_by_placeholder("My webhook").fill(name)
-    look.page.get_by_placeholder("https://example.com/webhook").fill("https://93.184.215.14/hook")
-    look.page.get_by_placeholder("Optional secret key").fill(secret)
-    look.dialog().get_by_text("Registered model created").click()
-    look.dialog().get_by_role("button", name="Create").click()
+    look.click("Create webhook", then=look.dialog())
+    look.fill(look.page.get_by_placeholder("My webhook"), name)
+    look.fill(look.page.get_by_placeholder("https://example.com/webhook"), "https://93.184.215.14/hook")
+    look.fill(look.page.get_by_placeholder("Optional secret key"), secret)
+    event = look.dialog().get_by_role("checkbox", name="Registered model created", checked=True)
+    look.press(look.dialog().get_by_text("Registered model created"), then=look.there(event))
+    look.press(look.dialog().get_by_role("button", name="Create"), then=look.sent("webhooks"))
 
 
 def test_a_webhook_is_made(look: Look) -> None:
     make_webhook(look, "made-by-hand", "")
-    look.settle()
-    look.page.reload()
+    look.reload()
     look.shows("made-by-hand")
     look.shot("webhook-made")
 
@@ -73,9 +72,9 @@ def test_a_webhook_s_secret_without_a_key_is_refused_with_words(look: Look) -> N
 
 def test_budgets_are_kept_and_the_registry_and_the_gateway_open(look: Look) -> None:
     look.open("/gateway/budgets")
-    look.click("Create budget policy")
-    look.page.get_by_placeholder("e.g., 100.00").fill("10")
-    look.dialog().get_by_role("button", name="Create").click()
+    look.click("Create budget policy", then=look.dialog())
+    look.fill(look.page.get_by_placeholder("e.g., 100.00"), "10")
+    look.press(look.dialog().get_by_role("button", name="Create"), then=look.sent("budgets/create"))
     look.shows("$10")
     look.open("/mcp-registry")
     look.shows("Create MCP server")
@@ -86,15 +85,15 @@ def test_budgets_are_kept_and_the_registry_and_the_gateway_open(look: Look) -> N
 
 def test_an_endpoint_of_the_gateway_needs_a_passphrase_and_says_so(look: Look) -> None:
     look.open("/gateway/endpoints/create")
-    look.page.get_by_placeholder("my-endpoint").fill("by-hand")
-    look.page.get_by_placeholder("Search for a provider...").click()
-    look.page.get_by_text("OpenAI", exact=True).filter(visible=True).last.click()
-    look.page.get_by_placeholder("my-api-key").fill("key")
-    look.page.get_by_placeholder("Openai API Key").fill("hidden")
-    look.page.get_by_placeholder("Click to select a model").click()
-    look.page.get_by_placeholder("Enter model name...").fill("gpt")
-    look.dialog().get_by_role("button", name="Select").click()
-    look.click("Create", exact=True)
+    look.fill(look.page.get_by_placeholder("my-endpoint"), "by-hand")
+    key = look.page.get_by_placeholder("my-api-key")
+    look.pick(look.page.get_by_placeholder("Search for a provider..."), look.text("OpenAI"), then=key)
+    look.fill(key, "key")
+    look.fill(look.page.get_by_placeholder("Openai API Key"), "hidden")
+    look.press(look.page.get_by_placeholder("Click to select a model"), then=look.dialog())
+    look.fill(look.page.get_by_placeholder("Enter model name..."), "gpt")
+    look.press(look.dialog().get_by_role("button", name="Select"), then=look.gone(look.dialog()))
+    look.click("Create", then=look.sent("gateway/secrets/create"), exact=True)
     look.shows("MLFLOW_CRYPTO_KEK_PASSPHRASE")
     look.shot("endpoint-refused")
     look.expect_trouble("400 POST")
@@ -102,49 +101,49 @@ def test_an_endpoint_of_the_gateway_needs_a_passphrase_and_says_so(look: Look) -
 
 def test_a_judge_is_made(look: Look, demo: str) -> None:
     look.open(f"/experiments/{demo}/judges?workflowType=genai")
-    look.click("New LLM judge")
     form = look.dialog()
-    form.get_by_placeholder("Custom").first.fill("made_by_hand")
-    form.get_by_text("Evaluation criteria").first.click()
-    form.locator("textarea").first.fill("Is {{ outputs }} a kind answer to {{ inputs }}?")
-    form.get_by_text("enter a model identifier", exact=True).click()
-    form.get_by_placeholder("openai:/").fill("openai:/gpt-5")
+    look.click("New LLM judge", then=form)
+    look.fill(form.get_by_placeholder("Custom"), "made_by_hand")
+    look.press(form.get_by_text("Evaluation criteria").first, then=form.locator("textarea"))
+    look.fill(form.locator("textarea"), "Is {{ outputs }} a kind answer to {{ inputs }}?")
+    model = form.get_by_placeholder("openai:/")
+    look.press(form.get_by_text("enter a model identifier", exact=True), then=model)
+    look.fill(model, "openai:/gpt-5")
     look.shot("judge-form")
-    form.get_by_role("button", name="Create judge").click()
-    look.settle()
-    look.page.reload()
+    look.press(form.get_by_role("button", name="Create judge"), then=look.sent("scorers/register"))
+    look.reload()
     look.shows("made_by_hand")
     look.shot("judge-made")
 
 
 def test_a_question_and_a_queue_are_made_and_a_review_is_submitted(look: Look, demo: str) -> None:
     look.open(f"/experiments/{demo}/review-queue?workflowType=genai")
-    look.click("Manage questions")
-    look.click("Add question")
-    look.dialog().locator("input").first.fill("polite")
-    look.dialog().get_by_role("button", name="Create").last.click()
+    look.click("Manage questions", then=look.page.get_by_role("button", name="Add question"))
+    look.click("Add question", then=look.dialog().get_by_role("button", name="Create"))
+    look.fill(look.dialog().locator("input"), "polite")
+    look.press(look.dialog().get_by_role("button", name="Create").last, then=look.sent("label-schemas/create"))
     look.shows("polite")
     look.open(f"/experiments/{demo}/review-queue?workflowType=genai&selectedQueueId=")
-    look.page.reload()
-    look.click("New queue")
-    look.dialog().locator("input").first.fill("made by hand")
-    look.dialog().get_by_text("Select or create questions").click()
-    look.page.get_by_role("option", name="polite").click()
-    look.page.keyboard.press("Escape")
-    look.dialog().get_by_role("button", name="Create").last.click()
+    look.reload()
+    look.click("New queue", then=look.dialog())
+    look.fill(look.dialog().locator("input"), "made by hand")
+    polite = look.page.get_by_role("option", name="polite")
+    look.press(look.dialog().get_by_text("Select or create questions"), then=polite)
+    look.press(polite, then=look.page.get_by_role("option", name="polite", selected=True))
+    look.until(look.gone(polite), lambda: look.page.keyboard.press("Escape"))
+    look.press(look.dialog().get_by_role("button", name="Create").last, then=look.sent("review-queues/create"))
     look.shows("made by hand")
     look.shot("queue-made")
-    look.choose("Default")
-    look.click("Start review")
-    look.shows("0 of 5 reviewed")
-    look.choose("Pass")
+    look.choose("Default", then=look.page.get_by_role("button", name="Start review"))
+    look.click("Start review", then="0 of 5 reviewed")
+    for answer in ("Pass", "Helpful"):
+        look.choose(answer, then=look.there(look.page.get_by_role("radio", name=answer, exact=True, checked=True)))
     for area in look.page.locator("textarea:visible").all():
-        area.fill("well done")
-    look.choose("Helpful")
-    look.choose("Select an option")
-    look.page.get_by_role("option").first.click()
-    look.click("Submit")
-    look.shows("1 of 5 reviewed")
+        look.fill(area, "well done")
+    quality = look.page.get_by_role("combobox", name="response_quality")
+    option = look.page.get_by_role("option").first
+    look.pick(quality, option, then=look.gone(look.text("Select an option")))
+    look.click("Submit", then="1 of 5 reviewed")
     look.shot("reviewed")
     # it asks for the users that only a server with logins has
     look.troubles = [words for words in look.troubles if "users/list" not in words and "404" not in words]
@@ -152,12 +151,17 @@ def test_a_question_and_a_queue_are_made_and_a_review_is_submitted(look: Look, d
 
 def test_an_mcp_server_is_made(look: Look) -> None:
     look.open("/mcp-registry")
-    look.click("Create MCP server")
+    look.click("Create MCP server", then=look.dialog())
     editor = look.dialog().locator("textarea, .monaco-editor, [contenteditable=true], .cm-content").first
-    editor.click(force=True)
-    look.page.keyboard.press("Control+A")
-    look.page.keyboard.type('{"name":"io.example/by-hand","version":"1.0.0","description":"made"}')
-    look.dialog().get_by_role("button", name="Create").last.click()
+    described = '{"name":"io.example/by-hand","version":"1.0.0","description":"made"}'
+
+    def type_in() -> None:
+        editor.click(force=True)
+        look.page.keyboard.press("Control+A")
+        look.page.keyboard.type(described)
+
+    look.until(look.dialog().get_by_text(described), type_in)
+    look.press(look.dialog().get_by_role("button", name="Create").last, then=look.sent("mcp-servers"))
     look.shows("Viewing version 1.0.0")
     look.shot("mcp-server-made")
 
