@@ -161,6 +161,14 @@ def test_a_summary_set_by_hand_is_a_metric_unless_one_is_logged(store: Store) ->
     assert json.loads(text) == {"loss": 1.0, "best": 0.5}
 
 
+def test_copy_is_wandbs_old_word_for_a_summary_with_the_last_value(store: Store) -> None:
+    with wandb.init(project="p") as run:
+        run.define_metric("loss", summary="copy")
+        run.log({"loss": 2.0})
+        run.log({"loss": 3.0})
+        assert run.summary["loss"] == 3.0
+
+
 def test_define_metric_refuses_what_wandb_refuses(store: Store) -> None:
     run = wandb.init(project="p")
     with pytest.raises(wandb.Error):

@@ -10,6 +10,8 @@ from mltrack.wandb.errors import Error
 __all__ = ["Aggregates", "Definition", "Definitions", "Metric"]
 
 _OPERATIONS = ("min", "max", "mean", "last", "first", "none")
+_PLAIN = "copy"
+"""wandb's old word for a summary that has the last value, as it has without any operation."""
 
 
 @dataclass(slots=True)
@@ -62,7 +64,8 @@ class Definitions:
         """
         if not name or "*" in name[:-1]:
             raise Error(f"{name!r} is not a metric's name", hint="a * may only be at its end")
-        operations = tuple(one.strip().lower() for one in (summary or "").split(",") if one.strip())
+        given = (one.strip().lower() for one in (summary or "").split(","))
+        operations = tuple(one for one in given if one not in ("", _PLAIN))
         for operation in operations:
             if operation not in _OPERATIONS:
                 raise Error(f"summary={operation!r} is not known", hint=f"one of {', '.join(_OPERATIONS)}")
