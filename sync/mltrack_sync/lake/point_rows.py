@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from mltrack.disk.arrow_columns import array_column, value_column
+from mltrack.disk.arrow_columns import array_column
 from mltrack_sync.lake.layout import TABLES
 from mltrack_sync.lake.texts import text_column
 
@@ -161,9 +161,3 @@ def _latest(rows: _Sorted, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.i
     ranked = np.where(np.isnan(rows.values), -np.inf, rows.values)
     order = np.lexsort((ranked, rows.times, rows.steps, groups))
     return np.asarray(order[ends - 1], np.int64)
-
-
-def empty_table(name: str) -> pa.Table:
-    """No rows of a table's files."""
-    schema = TABLES[name].file_schema
-    return pa.Table.from_arrays([value_column([], each.type) for each in schema], schema=schema)

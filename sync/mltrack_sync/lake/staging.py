@@ -126,8 +126,3 @@ def _as_json(low: Any, high: Any) -> tuple[Any, Any] | None:
 
 def _is_long(text: str) -> bool:
     return len(text) > STATS_CHARS_MAX
-
-
-def total_rows(table: pa.Table, column: str) -> int:
-    """The sum of a column of counts."""
-    return int(pc.sum(table.column(column)).as_py() or 0)

@@ -367,8 +367,3 @@ def _stamp(store_id: str, batch: TableBatch, nonce: str) -> str:
 
 def _types(schema: dict[str, Any]) -> dict[str, str]:
     return {each["name"]: json.dumps(each["type"], sort_keys=True) for each in schema["fields"]}
-
-
-def all_files(batches: Sequence[TableBatch]) -> list[StagedFile]:
-    """The files of these."""
-    return [file for batch in batches for file in batch.files]

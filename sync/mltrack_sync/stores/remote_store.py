@@ -209,30 +209,17 @@ class RemoteTarget:
         Raises:
             TransferError: it holds something else under the same names.
         """
-        found = self._needs([snapshot])[0]
-        if isinstance(found, MltrackError):
-            raise found
-        return found
-
-    def needs_of_many(self, snapshots: Iterable[UnitSnapshot]) -> Iterator[list[Need] | MltrackError]:
-        """What it lacks of many units, in their order; several requests go ahead of what is taken."""
-        return asked_ahead(self._needs, request_groups(snapshots, lambda snapshot: len(snapshot.files)))
-
-    def _needs(self, snapshots: Sequence[UnitSnapshot]) -> list[list[Need] | MltrackError]:
         where = self._session.where
 
-        def ask(channel: Channel) -> list[list[Need] | MltrackError]:
-            found: list[list[Need] | MltrackError] = []
+        def ask(channel: Channel) -> list[Need]:
             with asking(channel, {"op": "needs"}) as stream:
-                for message in itertools.chain.from_iterable(map(encode_snapshot, snapshots)):
+                for message in encode_snapshot(snapshot):
                     stream.send(message)
                 stream.end()
-                for snapshot in snapshots:
-                    frame = next_message(stream, where)
-                    if "error" in frame.head:
-                        found.append(decode_failure(frame.head, where))
-                    else:
-                        found.append(decode_needs(snapshot, lambda: next_message(stream, where), frame.head))
+                frame = next_message(stream, where)
+                if "error" in frame.head:
+                    raise decode_failure(frame.head, where)
+                found = decode_needs(snapshot, lambda: next_message(stream, where), frame.head)
                 last_message(stream, where)
             return found
 

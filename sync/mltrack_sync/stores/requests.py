@@ -39,9 +39,6 @@ B = TypeVar("B")
 UNITS_AT_ONCE = 64
 """Units per request where many are asked for."""
 
-FILES_AT_ONCE = 20_000
-"""Files per request: its answer has to fit into the window of its stream while the request is still being sent."""
-
 REQUESTS_AHEAD = 3
 
 
@@ -121,16 +118,14 @@ def ask_tokens(channel: Channel, request: dict[str, Any], where: str) -> list[Un
     return found
 
 
-def request_groups(items: Iterable[A], weight: Callable[[A], int] = lambda item: 1) -> Iterator[list[A]]:
-    """Items in groups for one request each; ``weight`` is how many files there are in one."""
+def request_groups(items: Iterable[A]) -> Iterator[list[A]]:
+    """Items in groups for one request each."""
     group: list[A] = []
-    files = 0
     for item in items:
         group.append(item)
-        files += weight(item)
-        if len(group) == UNITS_AT_ONCE or files >= FILES_AT_ONCE:
+        if len(group) == UNITS_AT_ONCE:
             yield group
-            group, files = [], 0
+            group = []
     if group:
         yield group
 

@@ -93,12 +93,12 @@ def test_everything_can_be_pushed_to_a_remote_store_by_many_threads() -> None:
     with far(there, write=True) as session:
         target = RemoteTarget(session)
         snapshots = [here.snapshot(unit) for unit in here.contents]
-        lacking = list(target.needs_of_many(snapshots))
+        lacking = [target.needs(snapshot) for snapshot in snapshots]
         assert lacking == [there.needs(snapshot) for snapshot in snapshots]
         with ThreadPoolExecutor(40) as pool:
             list(pool.map(lambda snapshot: copy_one(here, target, snapshot), snapshots))
         assert target.tokens(here.store_id) == {unit: here.token(unit) for unit in here.contents}
-        assert list(target.needs_of_many(snapshots)) == [[] for _ in snapshots]
+        assert [target.needs(snapshot) for snapshot in snapshots] == [[] for _ in snapshots]
     assert there.contents == here.contents
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TrackioSource"]
 
-USER, CREATED, GROUP = "_Username", "_Created", "_Group"
+USER, GROUP = "_Username", "_Group"
 _COUNTED = {"alerts": "alerts", "traces": "traces of trackio's"}
 
 
