@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
@@ -111,6 +112,7 @@ def create_run(
     *,
     facts: Sequence[Mapping[str, Any]] = (),
     params: Mapping[str, str] | None = None,
+    run_id: str = "",
 ) -> Run:
     """A new run that is not active; ``tags`` may name it.
 
@@ -120,13 +122,14 @@ def create_run(
         tags: Its tags.
         facts: More events that it begins with.
         params: Those of its params that are among these.
+        run_id: Its id; by default a new one.
 
     Raises:
         StoreError: the store can't be written at all.
     """
     name = tags.setdefault(RUN_NAME_TAG, random_name())
     tags = {USER_TAG: _user(), SOURCE_NAME_TAG: source_name(), SOURCE_TYPE_TAG: "LOCAL", **tags}
-    recorder = Recorder(layout, layout.run(new_run_id()), "create")
+    recorder = Recorder(layout, layout.run(run_id or new_run_id()), "create")
     begun = time_ns()
     start = {
         "type": "start",
@@ -227,9 +230,10 @@ def start_fork(
     experiment = workspace.usable(experiment or workspace.get(wanted))
     facts, copied = fork_facts(parent, step)
     named = {RUN_NAME_TAG: f"{parent.info.run_name}-fork", **copied, **tags}
-    run = create_run(layout, experiment, named, facts=facts, params=parent.params)
+    fork_id = new_run_id()
+    _copy_stand_ins(layout, parent, fork_id, facts[0]["step"])
+    run = create_run(layout, experiment, named, facts=facts, params=parent.params, run_id=fork_id)
     run.continue_after(facts[0]["step"])
-    _copy_stand_ins(layout, parent, run, facts[0]["step"])
     parent.refresh()
     if parent.state.stage == DELETED or not parent.folder.path.is_dir():  # a purge may not have seen the fork
         run.end("FAILED")
@@ -238,18 +242,20 @@ def start_fork(
     return run
 
 
-def _copy_stand_ins(layout: Layout, parent: StoredRun, run: Run, step: int) -> None:
-    """Give a fork the points of its parent that will not stay where they are.
+def _copy_stand_ins(layout: Layout, parent: StoredRun, fork_id: str, step: int) -> None:
+    """Give a fork, before it begins, the points of its parent that will not stay where they are.
+
+    Until its start is written, no reader sees it: so it has all of them, or does not exist.
 
     Raises:
-        CorruptionError, StoreError: they can't be read or written; the fork has failed.
+        CorruptionError, StoreError: they can't be read or written.
     """
     from mltrack.storage.runs.rewinding import fork_stand_ins
 
     try:
-        fork_stand_ins(parent, step, layout, run.run_id)
+        fork_stand_ins(parent, step, layout, fork_id)
     except MltrackError:
-        run.end("FAILED")
+        shutil.rmtree(layout.run(fork_id).path, ignore_errors=True)
         raise
 
 

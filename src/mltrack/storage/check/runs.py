@@ -24,13 +24,14 @@ from mltrack.journal.reader import count_points, open_journals, segments_of
 from mltrack.journal.rich_series import SERIES_FOLDER, journals
 from mltrack.storage.check.artifacts import MISSING, artifact_fault, files_of
 from mltrack.storage.check.report import FROM_A_COPY, LEFTOVER_ADVICE, is_old
+from mltrack.storage.runs.rewinding import COPIED_FROM
 from mltrack.storage.runs.series_artifacts import unpublished_series
 from mltrack.storage.runs.state import RunState
 from mltrack.text.counting import plural
 from mltrack.values.rich import decode_value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from mltrack.disk.segment import SegmentName
     from mltrack.journal.reader import JournalFile
@@ -58,6 +59,7 @@ class _Writer:
     damaged: bool = False
     alive: bool = False
     began: bool = False  # a line names the writer
+    forks: bool = False  # it has what a fork was given before it began
 
 
 def check_run(folder: RunFolder, report: CheckReport, *, now: Callable[[], float]) -> None:
@@ -97,7 +99,7 @@ class _RunCheck:
             what = f"says that the artifact {name!r}, or part of it, was lost: {reason}"
             self._note(path, what, "log it again, if it still exists")
         if not self._state.exists:
-            self._no_start(damaged=any(writer.damaged for writer in writers.values()))
+            self._no_start(writers)
         for name in self._point_writers():
             if name not in writers:
                 path = self._folder.events / f"{name}.jsonl"
@@ -123,8 +125,9 @@ class _RunCheck:
     def _note(self, path: Path, what: str, advice: str, *, removable: bool = False) -> None:
         self._report.note(path, what, advice, run=self._run_id, removable=removable)
 
-    def _no_start(self, *, damaged: bool) -> None:
-        if damaged or self._point_writers():
+    def _no_start(self, writers: Mapping[str, _Writer]) -> None:
+        damaged = any(writer.damaged for writer in writers.values())
+        if damaged or any(name not in writers or not writers[name].forks for name in self._point_writers()):
             self._error(self._folder.path, "the run's start is lost, so that it is not listed")
         else:
             self._note(
@@ -168,6 +171,8 @@ class _RunCheck:
             case "writer" if fields.get("run_id") not in (None, self._run_id):
                 what = f"belongs to run {fields['run_id']}"
                 self._error(path, what, "rename the run's folder back", offset=offset)
+            case "writer":
+                writer.forks = str(fields.get("origin", "")).startswith(COPIED_FROM)
             case "metric" if isinstance(fields.get("number"), int):
                 writer.names.add(fields["number"])
                 writer.keys.add(fields["key"].encode("utf-8", "replace").decode())  # as in segments

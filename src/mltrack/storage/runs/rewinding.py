@@ -24,9 +24,20 @@ if TYPE_CHECKING:
     from mltrack.disk.segment import PointColumns
     from mltrack.storage.runs.visibility import Rewind
 
-__all__ = ["fork_event", "fork_stand_ins", "is_rewound_already", "rewind_event", "rewind_run", "undo_rewind"]
+__all__ = [
+    "COPIED_FROM",
+    "fork_event",
+    "fork_stand_ins",
+    "is_rewound_already",
+    "rewind_event",
+    "rewind_run",
+    "undo_rewind",
+]
 
 COUNT_BYTES = 1 << 20
+
+COPIED_FROM = "run:"
+"""The origin of what a fork was given before it began, with the parent's id."""
 
 
 def rewind_event(run: StoredRun, step: int) -> dict[str, Any]:
@@ -149,7 +160,7 @@ def fork_stand_ins(run: StoredRun, step: int, layout: Layout, fork_id: str, *, f
         run: The parent, as ``fork_event`` read it.
         step: The step that it was forked at.
         layout: The store.
-        fork_id: The fork, which exists.
+        fork_id: The fork, which begins after this.
         fs: The file system to write with.
 
     Raises:
@@ -162,7 +173,7 @@ def fork_stand_ins(run: StoredRun, step: int, layout: Layout, fork_id: str, *, f
     sources = [source for source in run.point_sources() if _is_stand_in(source)]
     if not sources:
         return
-    writer = RunImport(layout, fork_id, f"run:{run.run_id}", fs=fs)
+    writer = RunImport(layout, fork_id, f"{COPIED_FROM}{run.run_id}", fs=fs)
     whole = False
     try:
         for source in sources:

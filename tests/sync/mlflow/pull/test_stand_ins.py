@@ -25,6 +25,7 @@ from mltrack_sync.engine.verify import verify
 from mltrack_sync.stores.copying import CopyOptions
 from tests.support.fake_mlflow import FakeMlflow
 from tests.support.filesystems import CountingFileSystem, Stopped
+from tests.support.recording import run_python
 from tests.support.store_copies import copy
 
 ONE_THREAD = CopyOptions(workers=1)
@@ -299,3 +300,60 @@ def test_a_fork_that_is_made_before_the_runs_own_points_come_keeps_its_history(s
     assert check_store(other.path).findings == []
     found = points(other, run_id)
     assert (max(found.values()), len(found)) == (1, 204)
+
+
+FORKING = """
+import os, signal, sys
+import mltrack
+import mltrack.storage.runs.imported
+import mltrack.store
+
+root, run_id = sys.argv[1:]
+mltrack.set_store(root)
+
+
+def die_at(step):
+    left = step
+
+    def hook(event, args):
+        nonlocal left
+        if event in ("open", "os.mkdir", "os.rename", "os.remove") and str(args[0]).startswith(root):
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)
+
+
+step, status = 0, -1
+while status:
+    step += 1
+    child = os.fork()
+    if not child:
+        die_at(step)
+        mltrack.fork_run(run_id, 99).end()
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    assert status in (0, signal.SIGKILL), status
+print(step)
+"""
+
+
+@pytest.mark.slow
+def test_a_fork_that_is_killed_at_any_step_has_all_of_its_history_or_does_not_exist(
+    store: Store, tmp_path: Path
+) -> None:
+    fake, run_id = pushed(store)
+    other = Store.create(tmp_path / "other")
+    pull(other, LAB, http=fake)
+    steps = int(run_python(FORKING, other.path, run_id))
+    forks = [info.run_id for info in other.search_runs() if info.run_id != run_id]
+    assert 1 < len(forks) < steps
+    whole = points(other, forks[0])
+    assert len(whole) == 103
+    for fork in forks:
+        assert points(other, fork) == whole
+    findings = check_store(other.path).findings
+    assert findings != []
+    assert {finding.severity for finding in findings} == {"note"}
+    assert all(finding.removable for finding in findings)
