@@ -19,7 +19,7 @@ import pytest
 from mltrack.catalog.catalog import Catalog
 from mltrack.catalog.refresh import MANY_RUNS
 from mltrack.catalog.search import RunQuery, RunRecord, find_runs
-from mltrack.disk.filesystem import file_lock
+from mltrack.disk.locks import file_lock
 from mltrack.entities import Dataset, DatasetInput
 from mltrack.journal.points import SEAL_POINTS_MIN
 from mltrack.storage.runs.sealing import seal_dead_writers

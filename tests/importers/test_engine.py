@@ -179,7 +179,7 @@ def test_the_same_run_twice_in_a_source_comes_once_and_is_named(tmp_path: Path, 
 
 
 def test_two_imports_at_a_time_are_refused(tmp_path: Path, store: Store) -> None:
-    from mltrack.disk.filesystem import file_lock
+    from mltrack.disk.locks import file_lock
 
     source = write(tmp_path, {"id": "a"})
     with (

@@ -139,7 +139,7 @@ def test_eight_processes_that_make_one_experiment_get_one(tmp_path: Path) -> Non
 def test_killing_the_process_that_holds_the_lock_releases_it(layout: Layout) -> None:
     code = """
 import sys, os, signal
-from mltrack.disk.filesystem import file_lock
+from mltrack.disk.locks import file_lock
 with file_lock(__import__("pathlib").Path(sys.argv[1]), timeout_s=0):
     os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -17,7 +17,7 @@ import duckdb
 from mltrack.catalog.database import CatalogDatabase
 from mltrack.catalog.refresh import Refresher
 from mltrack.catalog.schema import CATALOG_FILE, CATALOG_LOCK, COLUMNS, create_tables, is_ours
-from mltrack.disk.filesystem import file_lock
+from mltrack.disk.locks import file_lock
 from mltrack.errors import BusyError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mltrack.catalog.filter_parser import ATTRIBUTE, PARAM, TAG, Name, Reader, parse_filter
 from mltrack.catalog.filter_sql import TABLES, Parameters, attribute_columns, compile_filter
 from mltrack.catalog.schema import CATALOG_FILE, CATALOG_LOCK, is_ours
-from mltrack.disk.filesystem import file_lock
+from mltrack.disk.locks import file_lock
 from mltrack.entities import ACTIVE
 from mltrack.errors import BusyError, FilterError, UsageError
 from mltrack.text.shown import shown

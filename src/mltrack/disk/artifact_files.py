@@ -12,7 +12,8 @@ from pathlib import Path
 from time import time_ns
 from typing import IO, TYPE_CHECKING
 
-from mltrack.disk.filesystem import LOCAL, TEMPORARY, FileSystem, file_lock, reading, relative_name, safe_join
+from mltrack.disk.filesystem import LOCAL, TEMPORARY, FileSystem, reading, relative_name, safe_join
+from mltrack.disk.locks import file_lock
 from mltrack.errors import BusyError, InvalidPathError, NotFoundError
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from mltrack.disk.filesystem import open_lock, open_regular, unlock
+from mltrack.disk.filesystem import open_regular
+from mltrack.disk.locks import open_lock, unlock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

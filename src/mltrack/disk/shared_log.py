@@ -7,9 +7,10 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
-from mltrack.disk.filesystem import LOCAL, FileSystem, NotRegularError, file_lock, reading
+from mltrack.disk.filesystem import LOCAL, FileSystem, NotRegularError, reading
 from mltrack.disk.flusher import FLUSHER
 from mltrack.disk.jsonlog import JsonLog, check_lines, read_log
+from mltrack.disk.locks import file_lock
 from mltrack.errors import CorruptionError, StoreError
 from mltrack.process.forks import Stage, after_fork_in_child
 

@@ -20,7 +20,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mltrack.disk.filesystem import LOCAL, FileSystem, file_lock
+from mltrack.disk.filesystem import LOCAL, FileSystem
+from mltrack.disk.locks import file_lock
 from mltrack.disk.user_folder import settings_folder
 from mltrack.environment import MLTRACK_TRUSTED_STORES
 from mltrack.errors import StoreError, UntrustedError

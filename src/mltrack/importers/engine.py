@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mltrack.disk.filesystem import file_lock
+from mltrack.disk.locks import file_lock
 from mltrack.errors import BusyError, UsageError
 from mltrack.importers.findings import Findings
 from mltrack.importers.kinds import find_kind, kind_of, others_in, require

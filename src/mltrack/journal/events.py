@@ -11,9 +11,10 @@ from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.fields import TIME_MAX
-from mltrack.disk.filesystem import LOCAL, FileSystem, try_lock
+from mltrack.disk.filesystem import LOCAL, FileSystem
 from mltrack.disk.jsonlog import JsonLog, check_lines
 from mltrack.disk.line_types import EVENTS
+from mltrack.disk.locks import try_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

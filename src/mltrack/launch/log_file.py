@@ -12,7 +12,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mltrack.disk.filesystem import NotRegularError, open_or_make, reading, try_lock
+from mltrack.disk.filesystem import NotRegularError, open_or_make, reading
+from mltrack.disk.locks import try_lock
 from mltrack.errors import BusyError
 
 if TYPE_CHECKING:

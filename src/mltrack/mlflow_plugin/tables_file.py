@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from mlflow.exceptions import MlflowException
 
-from mltrack.disk.filesystem import file_lock, open_or_make
+from mltrack.disk.filesystem import open_or_make
+from mltrack.disk.locks import file_lock
 from mltrack.errors import StoreError
 from mltrack.mlflow_plugin.tables_reader import FILE
 

@@ -12,7 +12,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from mltrack.disk.filesystem import LOCAL, FileSystem, try_lock, unlock
+from mltrack.disk.filesystem import LOCAL, FileSystem
+from mltrack.disk.locks import try_lock, unlock
 from mltrack.environment import MLTRACK_SYSTEM_METRICS, MLTRACK_SYSTEM_METRICS_INTERVAL
 from mltrack.errors import MltrackError, UsageError
 from mltrack.process.trouble import TROUBLE, say, words_of

@@ -20,7 +20,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mltrack.disk.filesystem import open_lock, try_lock, unlock
+from mltrack.disk.locks import open_lock, try_lock, unlock
 from mltrack.disk.trust import refuse_links
 from mltrack.environment import MLTRACK_SYNC, MLTRACK_SYNC_INTERVAL, MLTRACK_SYNC_PATIENCE
 from mltrack.errors import BusyError, MltrackError

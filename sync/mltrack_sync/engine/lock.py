@@ -9,7 +9,8 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
-from mltrack.disk.filesystem import file_lock, read_small
+from mltrack.disk.filesystem import read_small
+from mltrack.disk.locks import file_lock
 from mltrack.errors import BusyError
 from mltrack_sync.errors import LedgerError
 

@@ -7,7 +7,8 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from mltrack.disk.filesystem import LOCAL, file_lock
+from mltrack.disk.filesystem import LOCAL
+from mltrack.disk.locks import file_lock
 from mltrack.errors import BusyError
 from mltrack.recording.background_sync import LIVE_LOCK
 from mltrack_sync.engine.lock import sync_lock

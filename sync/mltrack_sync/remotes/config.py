@@ -15,7 +15,8 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from mltrack.disk.filesystem import LOCAL, FileSystem, file_lock, read_small
+from mltrack.disk.filesystem import LOCAL, FileSystem, read_small
+from mltrack.disk.locks import file_lock
 from mltrack.disk.remotes_file import remote_tables
 from mltrack.disk.trust import Grant, Refusal, Trust, is_own_file, offered_by, other_author, refusal_of
 from mltrack.errors import NotFoundError, StoreError, UsageError

@@ -10,7 +10,8 @@ from io import BufferedWriter, FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mltrack.disk.filesystem import LOCAL, TEMPORARY, FileSystem, try_lock
+from mltrack.disk.filesystem import LOCAL, TEMPORARY, FileSystem
+from mltrack.disk.locks import try_lock
 from mltrack.errors import BusyError, NotFoundError, UsageError
 from mltrack_sync.progress import NoProgress, Progress
 from mltrack_sync.stores.bundle_format import (

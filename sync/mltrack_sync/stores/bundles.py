@@ -119,7 +119,7 @@ def _ledger_of(store: Store, receiver: str) -> Iterator[tuple[Ledger, Path] | No
     if not receiver:
         yield None
         return
-    from mltrack.disk.filesystem import file_lock
+    from mltrack.disk.locks import file_lock
     from mltrack.disk.trust import refuse_links
 
     named = next((each for each in Remotes(store).all() if each.name == receiver), None)

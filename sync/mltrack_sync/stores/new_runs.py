@@ -14,7 +14,8 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mltrack.disk.filesystem import FileSystem, file_lock, try_lock
+from mltrack.disk.filesystem import FileSystem
+from mltrack.disk.locks import file_lock, try_lock
 from mltrack_sync.stores.transfer import TransferError
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ import contextlib
 import zlib
 from typing import TYPE_CHECKING
 
-from mltrack.disk.filesystem import FileSystem, file_lock
+from mltrack.disk.filesystem import FileSystem
+from mltrack.disk.locks import file_lock
 from mltrack.errors import BusyError
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import mltrack
-from mltrack.disk.filesystem import file_lock
+from mltrack.disk.locks import file_lock
 from mltrack.errors import BusyError
 
 RECORD = """

@@ -6,7 +6,8 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from mltrack.disk.filesystem import LOCAL, FileSystem, file_lock
+from mltrack.disk.filesystem import LOCAL, FileSystem
+from mltrack.disk.locks import file_lock
 from mltrack.environment import ALERT_TAG
 from mltrack.errors import UsageError
 from mltrack.storage.runs.edit import append_events, existing_state, not_written

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mltrack.disk.artifact_files import Stored, adopt_file, hash_file, run_lock
 from mltrack.disk.codec import LINE_BYTES_MAX, BadLine, decode_line
-from mltrack.disk.filesystem import TEMPORARY, NotRegularError, file_lock, reading
+from mltrack.disk.filesystem import TEMPORARY, NotRegularError, reading
 from mltrack.disk.line_types import SERIES
+from mltrack.disk.locks import file_lock
 from mltrack.errors import BusyError
 from mltrack.journal.recorder import Recorder
 from mltrack.journal.rich_series import SERIES_FOLDER, journals, read_lines

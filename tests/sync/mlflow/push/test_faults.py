@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import mltrack
-from mltrack.disk.filesystem import file_lock
+from mltrack.disk.locks import file_lock
 from mltrack.errors import BusyError, RemoteError
 from mltrack.storage.runs.edit import set_tag
 from mltrack.store import Store
