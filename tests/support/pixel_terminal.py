@@ -15,8 +15,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-WAIT_S = 30.0
-ASKS_ATTRIBUTES, ASKS_KITTY, ASKS_CELL = b"\x1b[c", re.compile(rb"\x1b_Gi=(\d+)[^\x1b]*a=q[^\x1b]*\x1b\\"), b"\x1b[16t"
+WAIT_S = 60.0
+QUESTION = re.compile(rb"(?P<attributes>\x1b\[c)|\x1b_Gi=(?P<kitty>\d+)[^\x1b]*a=q[^\x1b]*\x1b\\|(?P<cell>\x1b\[16t)")
 
 
 class PixelTerminal:
@@ -32,26 +32,25 @@ class PixelTerminal:
         """Send keys."""
         os.write(self._ours, keys)
 
-    def wait_for(self, words: bytes) -> None:
-        """Read on until these bytes have come."""
+    def wait_for(self, *words: bytes) -> bytes:
+        """Read on until any of these words has come, and say which."""
         until = time.monotonic() + WAIT_S
-        while words not in self.shown:
+        while not (come := [word for word in words if word in self.shown]):
             assert time.monotonic() < until, f"{words!r} did not come within {WAIT_S:.0f} s: {self.shown[-3000:]!r}"
             if select.select([self._ours], [], [], 0.2)[0]:
                 self.shown += os.read(self._ours, 1 << 16)
                 self._answer()
+        return come[0]
 
     def _answer(self) -> None:
-        new = self.shown[self._answered :]
-        if ASKS_ATTRIBUTES in new:
-            os.write(self._ours, b"\x1b[?62;4;22c" if self._sixels else b"\x1b[?62;22c")
-        elif (asked := ASKS_KITTY.search(new)) is not None:
-            os.write(self._ours, b"\x1b_Gi=" + asked[1] + b";OK\x1b\\")
-        elif ASKS_CELL in new:
-            os.write(self._ours, b"\x1b[6;20;10t")
-        else:
-            return
-        self._answered = len(self.shown)
+        for asked in QUESTION.finditer(self.shown, self._answered):
+            if asked["attributes"]:
+                os.write(self._ours, b"\x1b[?62;4;22c" if self._sixels else b"\x1b[?62;22c")
+            elif asked["kitty"]:
+                os.write(self._ours, b"\x1b_Gi=" + asked["kitty"] + b";OK\x1b\\")
+            else:
+                os.write(self._ours, b"\x1b[6;20;10t")
+            self._answered = asked.end()
 
 
 @contextmanager
