@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -20,6 +19,9 @@ from mltrack.storage.runs.stored_run import StoredRun
 TAKE_TERMINAL = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])"
 )
+
+
+END = b"<that was all>"
 
 
 class Terminal:
@@ -62,12 +64,9 @@ class Terminal:
         """The exit code; all that was shown is in ``shown``."""
         assert self.process is not None
         code = self.process.wait()
-        fcntl.fcntl(self._screen, fcntl.F_SETFL, os.O_NONBLOCK)
-        try:
-            while data := os.read(self._screen, 1 << 16):
-                self.shown += data
-        except BlockingIOError:
-            pass
+        os.write(self._keys, END)  # comes after all that was written before, which the kernel passes on in its own time
+        self.show(END)
+        self.shown = self.shown.replace(END, b"")
         return code
 
     def close(self) -> None:
