@@ -22,7 +22,7 @@ from tests.support.ui.looking import IDLE
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Frame, Locator, Page
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
 SPIKE = 777.5
 FIRST_CHART = "document.querySelector('.chart-area canvas')"

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.ui.looking import Look
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]  # the first one makes thousands of runs
 
 
 def test_logged_models_of_an_experiment_are_listed_and_shown(look: Look, ui_experiments: dict[str, str]) -> None:

@@ -8,7 +8,7 @@ from mltrack.store import Store
 from tests.support.ui.looking import Look
 from tests.support.ui.spike import DIP, SPIKE
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]  # the first one makes thousands of runs
 
 
 def test_the_list_of_experiments_holds_each(look: Look, ui_experiments: dict[str, str]) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.ui.looking import Look
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]  # the first one makes thousands of runs
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.ui.looking import Look
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]  # the first one makes thousands of runs
 
 
 def test_traces_are_listed_with_their_state(look: Look, ui_experiments: dict[str, str]) -> None:
