@@ -62,8 +62,10 @@ def test_rm_purge_removes_the_folder_permanently(cli: Cli, small_store: Store) -
 def test_rm_purge_removes_nothing_without_confirmation(cli: Cli, small_store: Store, monkeypatch: object) -> None:
     import io
 
-    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))  # type: ignore[attr-defined]
-    assert cli("rm", "--purge", "spirals-1").code == 2
+    for answer in ("n\n", ""):
+        monkeypatch.setattr("sys.stdin", io.StringIO(answer))  # type: ignore[attr-defined]
+        said = cli("rm", "--purge", "spirals-1")
+        assert (said.code, "error: nothing was removed\n" in said.err) == (2, True)
     assert len(names(cli)) == 3
 
 

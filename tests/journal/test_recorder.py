@@ -194,9 +194,12 @@ def test_a_store_that_cannot_be_written_is_reported_at_the_start(layout: Layout)
         def check(step: int, code: int = code) -> None:
             raise OSError(code, os.strerror(code))
 
-        with pytest.raises(StoreError, match="can't be written") as caught:
+        with pytest.raises(StoreError, match=r"^the store at .* can't be written") as caught:
             recorder(layout, CountingFileSystem(check)).start([START])
         assert caught.value.hint
+        another_user_s = "0" * 32
+        with pytest.raises(StoreError, match=f"^run {another_user_s} in .* can't be written"):
+            recorder(layout, CountingFileSystem(check), another_user_s).start([])
 
 
 def test_a_signal_handler_may_set_tags_at_any_moment(layout: Layout) -> None:

@@ -40,7 +40,7 @@ def folder_of(named: str | os.PathLike[str], called: str = "the store") -> Path:
         text = text[1:-1].strip()
     shown = f"{called} is '{printable(text)}'"
     if not text:
-        raise UsageError(f"{called} is empty", hint=_HINT)
+        raise UsageError(f"{called} is an empty text", hint=_HINT)
     if any(ord(character) < 32 or ord(character) == 127 for character in text):
         raise UsageError(f"{shown}, which holds a line break or a control character", hint=_HINT)
     match = _URI.fullmatch(text)

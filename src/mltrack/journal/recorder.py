@@ -195,10 +195,11 @@ class Recorder:
             self._add(events)
         except OSError as error:
             if error.errno not in DISK_TROUBLE and not tolerant:
-                raise StoreError(
-                    f"the store at {self._layout.root} can't be written: {error.strerror}",
-                    hint="check its permissions, or name another with MLTRACK_STORE",
-                ) from error
+                where, hint = self._layout.root, "check its permissions, or name another with MLTRACK_STORE"
+                what = f"the store at {where}"
+                if self.role != "create":  # its folder may be another user's
+                    what, hint = f"run {self._folder.run_id} in {where}", "check who owns its folder, and may write"
+                raise StoreError(f"{what} can't be written: {error.strerror}", hint=hint) from error
             self._keep(events, error)
 
     def emit(self, *events: Mapping[str, Any]) -> None:

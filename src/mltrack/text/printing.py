@@ -143,10 +143,16 @@ def data_stream() -> BinaryIO:
 
 
 def confirm(question: str) -> bool:
-    """Ask on standard error; False unless the answer is yes."""
+    """Ask on standard error; False unless the answer is yes, also where nobody can answer."""
     import click
 
-    return click.confirm(printable(question), err=True)
+    try:
+        return click.confirm(printable(question), err=True)
+    except click.Abort as error:
+        if not isinstance(error.__context__, EOFError):
+            raise
+        say(err=True)  # ends the line of the question
+        return False
 
 
 @dataclass(frozen=True, slots=True)
