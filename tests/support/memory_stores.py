@@ -28,6 +28,7 @@ from mltrack_sync.stores.transfer import (
     TransferError,
     UnitSnapshot,
     UnitToken,
+    Update,
 )
 
 Files = dict[str, bytes]
@@ -123,6 +124,12 @@ class MemoryStore:
 
     def lacking_runs(self, units: Sequence[str]) -> set[str]:
         return {unit for unit in units if unit.startswith("runs/") and unit not in self.contents}
+
+    def updates_together(self) -> int:
+        return 0
+
+    def apply_together(self, updates: Sequence[Update]) -> list[Applied | MltrackError]:
+        return [self.apply(update.snapshot, update.pieces) for update in updates]
 
     def add_runs(self, runs: Iterable[CompleteRun]) -> list[Applied | MltrackError]:
         found: list[Applied | MltrackError] = []

@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from mltrack.errors import NotFoundError
+from mltrack.errors import MltrackError, NotFoundError
 from mltrack_sync.errors import PushStopped
 from mltrack_sync.progress import NoProgress
 from mltrack_sync.stores.transfer import (
@@ -16,9 +16,11 @@ from mltrack_sync.stores.transfer import (
     InterruptedCopyError,
     SourceChangedError,
     TransferError,
+    Update,
     entries_of,
     is_held,
 )
+from mltrack_sync.stores.updates import may_be_update
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -64,6 +66,8 @@ class CopyOptions:
         artifact_bytes_max: Larger artifacts are not copied (0: none at all).
         workers: How many runs are copied at a time (of small ones twice as many); 1 where the source or the target
             takes one thread only.
+        readers: How many small updates of runs are read at a time. One thread reads as fast as several what is on a
+            disk here; from elsewhere each waits for its answers.
         batch_bytes: New runs that are moved together have about so many bytes at most.
         pace: The cap on bytes per second.
         progress: Shows how far it is.
@@ -73,6 +77,7 @@ class CopyOptions:
 
     artifact_bytes_max: int | None = None
     workers: int = WORKERS
+    readers: int = 1
     batch_bytes: int = BATCH_BYTES
     pace: RateLimiter | None = None
     progress: Progress = field(default_factory=NoProgress)
@@ -167,9 +172,38 @@ class _Copying:
         left = [name for name in runs if name not in lacking]
         for names in self._each(self._together, batches, min(BATCHES, self._options.workers)):
             left += names
+        left = self._updates(left)
         workers = self._options.workers
         for _ in self._each(self._one, left, 2 * workers if workers > 1 else 1):
             pass
+
+    def _updates(self, runs: list[str]) -> list[str]:
+        """Copy small updates of runs, many together; returns the runs that have to be copied by themselves."""
+        at_once = self._target.updates_together() if len(runs) >= TOGETHER_MIN else 0
+        if not at_once:
+            return runs
+        left: list[str] = []
+        for at in range(0, len(runs), at_once):
+            names = runs[at : at + at_once]
+            found = [one for one in self._each(self._update, names, self._options.readers) if one is not None]
+            done: set[str] = set()
+            for outcome in self._target.apply_together(found) if found else ():
+                if isinstance(outcome, Applied) and outcome.token:
+                    self._options.progress.files(total=outcome.bytes, sent=outcome.bytes)
+                    self._note(outcome)
+                    done.add(outcome.unit)
+            left += [name for name in names if name not in done]
+        return left
+
+    def _update(self, unit: str) -> Update | None:
+        """What is lacking of a run, where it is a small update."""
+        with contextlib.suppress(MltrackError, OSError):  # whoever copies it by itself meets the same, and says so
+            snapshot = self._source.snapshot(unit, artifact_bytes_max=self._options.artifact_bytes_max)
+            needs = self._target.needs(snapshot)
+            if may_be_update(snapshot, needs):
+                pieces = list(self._pieces(snapshot, needs))
+                return None if self._options.stop.is_set() else Update(snapshot, pieces)
+        return None
 
     def _each(self, work: Callable[[A], B], items: Sequence[A], workers: int) -> Iterable[B]:
         """Work on all items, several at a time; the first error ends it."""

@@ -10,33 +10,32 @@ from typing import TYPE_CHECKING
 from mltrack.disk.filesystem import LOCAL, FileSystem
 from mltrack.disk.layout import is_run_id
 from mltrack.errors import MltrackError
-from mltrack.storage.runs.stand_ins import STANDS_IN, hide_arriving, may_have_stand_ins, replace_stand_ins
-from mltrack_sync.stores.artifact_facts import ArtifactFacts
-from mltrack_sync.stores.copied_markers import CopiedMarkers, has_markers
 from mltrack_sync.stores.held_tokens import HeldTokens
 from mltrack_sync.stores.local_source import RUNS, store_info
 from mltrack_sync.stores.merged_facts import merge_facts
 from mltrack_sync.stores.new_runs import remove_leftovers
 from mltrack_sync.stores.point_ranges import writer_of
 from mltrack_sync.stores.run_batch import RunBatch
-from mltrack_sync.stores.run_cleanup import remove_replaced_journals, settle_artifacts
 from mltrack_sync.stores.run_needs import UnitNeeds
-from mltrack_sync.stores.run_positions import positions_after
 from mltrack_sync.stores.run_token import writer_is_live
+from mltrack_sync.stores.run_writer import RunWriter
 from mltrack_sync.stores.transfer import Applied, FileKind, Need, Piece, StoreInfo, TransferError, UnitSnapshot
 from mltrack_sync.stores.unit_files import check_snapshot, unit_folder
 from mltrack_sync.stores.unit_locks import UnitLocks
 from mltrack_sync.stores.unit_writer import UnitWriter
+from mltrack_sync.stores.updates import is_update
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from mltrack.disk.layout import RunFolder
     from mltrack.store import Store
-    from mltrack_sync.stores.transfer import CompleteRun, FileState
+    from mltrack_sync.stores.transfer import CompleteRun, FileState, Update
 
 __all__ = ["LocalTarget"]
+
+UPDATES_TOGETHER = 500
+"""So many small updates of runs are synced to the disk together."""
 
 
 class LocalTarget:
@@ -98,7 +97,7 @@ class LocalTarget:
         self._clean()
         with self._locks.alone(snapshot.unit):
             if snapshot.unit.startswith(RUNS):
-                return self._write_run(self._layout.run(folder.name), snapshot, pieces)
+                return self._write_run(folder, snapshot, pieces)
             return self._write_files(folder, snapshot, pieces)
 
     def discard(self, snapshot: UnitSnapshot, paths: Sequence[str]) -> None:
@@ -164,72 +163,62 @@ class LocalTarget:
             notes=tuple(notes),
         )
 
-    def _write_run(self, run: RunFolder, snapshot: UnitSnapshot, pieces: Iterable[Piece]) -> Applied:
-        starts = {index: need.start for index, need in self._needs(run.path, snapshot)}
-        before = ArtifactFacts()
-        if not has_markers(run.path):  # else an earlier copy may have been broken off: what is missing has not come yet
-            before.read_all(run.events)
-        writer = UnitWriter(self._store.path, run.path, snapshot, starts, hashing=self._hashing, fs=self._fs)
-        markers = CopiedMarkers(run, snapshot, self._store.store_id, fs=self._fs)
-        if starts:
-            self._mark(run, snapshot)
-            writer.place("live/_")
-            markers.begin(_unfinished(run, snapshot, starts))
-        try:
-            for piece in self._hiding(run, snapshot, pieces):
-                writer.write(piece)
-            writer.settle()
-        finally:
-            writer.close()
-        if starts:
-            remove_replaced_journals(run, fs=self._fs)
-            settle_artifacts(run, before, snapshot, fs=self._fs)
-        whole = writer.done == starts.keys()
-        if whole:
-            replace_stand_ins(self._layout, run.run_id, fs=self._fs)
-        markers.finish(whole=whole)
-        if starts:
-            self._mark(run, snapshot)
-        if whole:
+    def _write_run(self, folder: Path, snapshot: UnitSnapshot, pieces: Iterable[Piece]) -> Applied:
+        run = self._run_writer(folder, snapshot)
+        run.write(pieces)
+        run.settle()
+        applied = run.finish()
+        if applied.token:
             self._held(snapshot.origin[0]).put(snapshot.unit, snapshot.token)
-        events, points = positions_after(run.path, [snapshot.files[index] for index in sorted(writer.done)])
-        return Applied(
-            snapshot.unit,
-            snapshot.token if whole else "",
-            bytes=writer.bytes,
-            files=len({snapshot.files[index].path for index in writer.done}),
-            events=events,
-            points=points,
-        )
+        return applied
 
-    def _hiding(self, run: RunFolder, snapshot: UnitSnapshot, pieces: Iterable[Piece]) -> Iterator[Piece]:
-        """The pieces; where stand-ins and the run's own writers meet, those that come don't count until all is here.
+    def _run_writer(self, folder: Path, snapshot: UnitSnapshot) -> RunWriter:
+        starts = {index: need.start for index, need in self._needs(folder, snapshot)}
+        return RunWriter(self._store, snapshot, starts, hashing=self._hashing, fs=self._fs)
 
-        Where both come, the stand-ins don't.
+    def updates_together(self) -> int:
+        """How many small updates it takes together; see ``Target.updates_together``."""
+        return UPDATES_TOGETHER
+
+    def apply_together(self, updates: Sequence[Update]) -> list[Applied | MltrackError]:
+        """Write small updates of runs and sync them at once; see ``Target.apply_together``."""
+        self._clean()
+        outcomes: dict[str, Applied | MltrackError] = {}
+        tokens: dict[str, dict[str, str]] = {}
+        written: list[RunWriter] = []
+        with self._locks.free(update.snapshot.unit for update in updates) as free:
+            for update in updates:
+                unit = update.snapshot.unit
+                try:
+                    if unit not in free:
+                        raise TransferError(f"{unit} is being copied by another process")
+                    written.append(self._update(update))
+                except TransferError as error:
+                    outcomes[unit] = error
+            self._fs.sync_all(self._store.path, [path for run in written for path in run.unsettled()])
+            for run in written:
+                applied = run.finish()
+                outcomes[applied.unit] = applied
+                if applied.token:
+                    tokens.setdefault(run.origin, {})[applied.unit] = applied.token
+            for origin, found in tokens.items():
+                self._held(origin).put_many(found)
+        return [outcomes[update.snapshot.unit] for update in updates]
+
+    def _update(self, update: Update) -> RunWriter:
+        """Write one, without a sync.
+
+        Raises:
+            TransferError: it is not a small update of a run that is here, or can't be written.
         """
-        known = {name.partition(".")[0] for name in _names(run.events)}
-        new = {writer_of(state.path) for state in snapshot.files if state.path.startswith("events/")} - known
-        if known and new and may_have_stand_ins(run.events):
-            hide_arriving(self._layout, run.run_id, new, fs=self._fs)
-        several = len(known | new) > 1
-        for piece in pieces:
-            writer = writer_of(piece.path) if several and piece.path.startswith("events/") else ""
-            if writer in new and piece.start == 0 and STANDS_IN in piece.data.partition(b"\n")[0]:
-                hide_arriving(self._layout, run.run_id, [writer], fs=self._fs)
-            yield piece
-
-    def _mark(self, run: RunFolder, snapshot: UnitSnapshot) -> None:
-        """Tell catalogs that the run has changed."""
-        logs = [state.path for state in snapshot.files if state.path.startswith("events/")]
-        if logs and self._layout.changed.is_dir():
-            os.close(self._fs.open_append(self._layout.changed / f"{run.run_id}.{writer_of(logs[0])}"))
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+        snapshot = update.snapshot
+        check_snapshot(snapshot)
+        folder = unit_folder(self._layout, snapshot.unit)
+        if not is_update(update) or not folder.is_dir():
+            raise TransferError(f"{snapshot.unit} is not a run of which only some events are lacking")
+        run = self._run_writer(folder, snapshot)
+        run.write(update.pieces)
+        return run
 
 
 def _check_discardable(folder: Path, path: str, state: FileState) -> None:
@@ -274,9 +263,3 @@ class _CollectedFacts:
             parts.append(piece.data)
             if piece.last:
                 self.whole[piece.path] = b"".join(parts)
-
-
-def _unfinished(run: RunFolder, snapshot: UnitSnapshot, starts: Mapping[int, int]) -> set[str]:
-    """The writers of which events are about to be written, and that don't record here."""
-    logs = {writer_of(path) for index in starts if (path := snapshot.files[index].path).startswith("events/")}
-    return {writer for writer in logs if not writer_is_live(run.events / f"{writer}.jsonl")}

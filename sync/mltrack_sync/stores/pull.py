@@ -71,6 +71,7 @@ def pull_from_store(
     copying = CopyOptions(
         artifact_bytes_max=options.artifact_bytes_max,
         workers=min(options.jobs, far.workers),
+        readers=1 if far.in_process else 2 * min(options.jobs, far.workers),
         pace=options.pace,
         progress=options.progress,
         stop=options.stop,

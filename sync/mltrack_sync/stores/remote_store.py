@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from mltrack_sync.stores.frames import Frame
     from mltrack_sync.stores.session import Session
     from mltrack_sync.stores.streams import Stream
-    from mltrack_sync.stores.transfer import Applied, CompleteRun, Piece, StoreInfo, UnitSnapshot, UnitToken
+    from mltrack_sync.stores.transfer import Applied, CompleteRun, Piece, StoreInfo, UnitSnapshot, UnitToken, Update
 
 __all__ = ["RemoteSource", "RemoteTarget"]
 
@@ -305,6 +305,14 @@ class RemoteTarget:
                 outcomes += decode_outcomes(next_message(stream, where).head, sent[len(outcomes) :], where)
             last_message(stream, where)
         return outcomes
+
+    def updates_together(self) -> int:
+        """None: each update is a request of its own, many of which are on their way at a time."""
+        return 0
+
+    def apply_together(self, updates: Sequence[Update]) -> list[Applied | MltrackError]:
+        """Apply one after the other; see ``Target.apply_together``."""
+        return [self.apply(update.snapshot, update.pieces) for update in updates]
 
 
 def _noted(runs: Iterable[CompleteRun], sent: list[tuple[str, str]]) -> Iterator[CompleteRun]:

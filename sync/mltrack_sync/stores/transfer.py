@@ -44,6 +44,7 @@ __all__ = [
     "TransferError",
     "UnitSnapshot",
     "UnitToken",
+    "Update",
     "entries_of",
     "is_held",
     "is_thin",
@@ -212,6 +213,14 @@ class CompleteRun:
         return sum(map(len, self.contents.values()))
 
 
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What a target lacks of a run that it has: all the pieces, of events only, and few bytes."""
+
+    snapshot: UnitSnapshot
+    pieces: Sequence[Piece]
+
+
 def entries_of(snapshot: UnitSnapshot, needs: Iterable[Need]) -> Iterator[tuple[FileState, Need]]:
     """Each need with the file of the snapshot that it means.
 
@@ -340,5 +349,18 @@ class Target(Protocol):
 
         Raises:
             InterruptedCopyError: the connection was cut.
+            StoreError, OSError: it can't be written.
+        """
+
+    def updates_together(self) -> int:
+        """How many small updates of runs it takes together; 0 where each is to be copied by itself."""
+
+    def apply_together(self, updates: Sequence[Update]) -> list[Applied | MltrackError]:
+        """Apply small updates of runs, each of another one. What came of each, in their order.
+
+        One that was refused is to be copied by itself. Everything that was applied is on the disk when this returns;
+        where it raises, some may be, and the others are continued by a later copy.
+
+        Raises:
             StoreError, OSError: it can't be written.
         """

@@ -209,6 +209,14 @@ class UnitWriter:
             self._fs.sync_folder(folder)
             del self._folders[folder]
 
+    def unsettled(self) -> list[Path]:
+        """What ``settle`` would sync, files before folders; whoever asks syncs it."""
+        self._abandon()
+        found = [*filter(os.path.lexists, self._unsynced), *self._folders]
+        self._unsynced.clear()
+        self._folders.clear()
+        return found
+
     def close(self) -> None:
         """Close what is open, after an error."""
         if self._open is not None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Target,
         UnitSnapshot,
         UnitToken,
+        Update,
     )
 
 __all__ = ["ARTIFACTS", "WatchedCopy", "artifacts_in"]
@@ -136,6 +137,12 @@ class _WatchedTarget:
 
     def add_runs(self, runs: Iterable[CompleteRun]) -> list[Applied | MltrackError]:
         return self._target.add_runs(map(self._lacking, runs))
+
+    def updates_together(self) -> int:
+        return self._target.updates_together()
+
+    def apply_together(self, updates: Sequence[Update]) -> list[Applied | MltrackError]:
+        return self._target.apply_together(updates)
 
     def _lacking(self, run: CompleteRun) -> CompleteRun:
         self.lacking[run.snapshot.unit] = list(run.snapshot.files)
