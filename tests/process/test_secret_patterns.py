@@ -95,6 +95,13 @@ def test_credentials_in_urls_headers_and_connection_strings_are_redacted(redacto
     assert "c2VjcmV0" not in redactor.text("AccountName=x;AccountKey=c2VjcmV0c2VjcmV0==;EndpointSuffix=y")
 
 
+def test_what_is_assigned_within_another_value_is_redacted(redactor: Redactor) -> None:
+    assert redactor.text("ValueError: password=hunter22, user=me") == f"ValueError: password={REDACTED}, user=me"
+    assert redactor.text("Error: retry: token=a1b2c3d4e5") == f"Error: retry: token={REDACTED}"
+    assert redactor.text('msg = "api_key: a1b2c3d4"') == f'msg = "api_key: {REDACTED}"'
+    assert redactor.text("{'a': 'token', 'b': 'password', 'c': 3}") == "{'a': 'token', 'b': 'password', 'c': 3}"
+
+
 def test_the_value_of_a_secret_variable_is_redacted_anywhere() -> None:
     redactor = Redactor(environment={"SERVICE_PASSWORD": "correct horse battery", "HOME": "/somewhere/else"})
     assert redactor.text("run --pin 'correct horse battery' in /somewhere/else") == (
@@ -142,7 +149,18 @@ def test_folders_in_shell_variables_are_not_passwords() -> None:
     assert redactor.value("MYSQL_PWD", KEY) == REDACTED
 
 
-@pytest.mark.parametrize("text", ["x" * 300_000, "a." * 150_000, 'a="' * 20_000, "http:" * 60_000, "eyJ" * 60_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x" * 300_000,
+        "a." * 150_000,
+        'a="' * 20_000,
+        "http:" * 60_000,
+        "eyJ" * 60_000,
+        "a=" * 60_000,
+        "a=a=a=a=, " * 900,
+    ],
+)
 def test_redacting_a_long_line_takes_no_longer_than_many_short_ones(redactor: Redactor, text: str) -> None:
     assert redactor.text(text) == text  # in time squared, it would take hours
 

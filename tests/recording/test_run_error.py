@@ -100,6 +100,12 @@ def test_a_long_error_keeps_its_end() -> None:
     assert words.endswith("x password=[redacted] the end")
 
 
+def test_a_group_of_errors_keeps_its_shape_and_a_secret_that_is_in_the_message_is_left_out() -> None:
+    words = failed_by(ExceptionGroup("several", [ValueError("password=hunter22")])).tags[TAG]
+    assert words.startswith("  + Exception Group Traceback")
+    assert "\n    | ValueError: password=[redacted]\n" in words
+
+
 def test_an_error_that_cannot_be_put_into_words_fails_nothing() -> None:
     class Odd(Exception):
         def __str__(self) -> str:

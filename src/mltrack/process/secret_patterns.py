@@ -27,6 +27,9 @@ SECRET_CHARACTERS_MIN = 8
 USER_CHARACTERS_MAX = 16
 """The user in a URL is treated as a token if it is at least this long and has letters and digits."""
 
+INNER_CHARACTERS_MAX = 500
+"""In a longer value no further assignments are looked for: that takes its length for each of them."""
+
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 _ALWAYS = {"password", "passwd", "passphrase", "pwd", "secret", "secrets", "credential", "credentials", "apikey"}
@@ -178,15 +181,23 @@ class Redactor:
         text = without(text, self._values, self._base64)
         text = _CREDENTIALS.sub(_without_credentials, text)
         text = _PREFIXED.sub(lambda match: f"{match['bearer'] or match['part']}{REDACTED}", text)
-        text = _ASSIGNED.sub(self._assigned, text)
-        return _SHAPES.sub(REDACTED, text)
+        return _SHAPES.sub(REDACTED, self._without_assigned(text))
 
-    def _assigned(self, match: re.Match[str]) -> str:
-        quote = match["quote"] or ""
-        value = match["quoted"] if quote else match["bare"]
-        if value == REDACTED or not self.is_secret(match["name"], value) or _is_code(value, bool(quote)):
-            return match[0]
-        return f"{match['name']}{match['between']}{quote}{REDACTED}{quote}"
+    def _without_assigned(self, text: str) -> str:
+        """The text without what is assigned to secret names, also within a value: ``ValueError: password=...``."""
+        kept: list[str] = []
+        done = at = 0
+        while (match := _ASSIGNED.search(text, at)) is not None:
+            part = "quoted" if match["quote"] else "bare"
+            value, at = match[part], match.end()
+            if value == REDACTED:
+                continue
+            if not self.is_secret(match["name"], value):
+                at = match.start(part) if len(value) <= INNER_CHARACTERS_MAX else at
+            elif not _is_code(value, part == "quoted"):
+                kept += [text[done : match.start(part)], REDACTED]
+                done = match.end(part)
+        return "".join(kept) + text[done:]
 
 
 def _without_credentials(match: re.Match[str]) -> str:

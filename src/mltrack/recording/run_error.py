@@ -24,5 +24,5 @@ def traceback_text(error: BaseException) -> str:
 
 def error_text(words: str, redact: Callable[[str], str]) -> str:
     """The end of a long text, which says most, without secrets."""
-    text = redact(words.strip()[-_READ_MAX:])
+    text = redact(words.lstrip("\n").rstrip()[-_READ_MAX:])
     return text if len(text) <= ERROR_CHARACTERS_MAX else "..." + text[3 - ERROR_CHARACTERS_MAX :]
