@@ -86,6 +86,8 @@ class FakeMlflow(httpx.BaseTransport):
         self.versions: dict[str, list[Fields]] = {}
         self.calls: list[tuple[str, Fields]] = []
         self.status_of_new_versions = "READY"
+        self.server_version = "3.17.2"
+        """Of MLflow; with "" it does not say which."""
         self.fault: Callable[[str, Fields], None] = lambda call, fields: None
         self._ids = itertools.count(1)
         self.logged = FakeModels(self._ids, self.files)
@@ -99,11 +101,13 @@ class FakeMlflow(httpx.BaseTransport):
             self.calls.append((call, fields))
             try:
                 is_lost = self._is_lost(call, fields)
-                answer = (
-                    self._file(request.method, fields["path"], body)
-                    if call.startswith("artifacts ")
-                    else self._do(call, fields, request)
-                )
+                answer: Fields | httpx.Response
+                if call == "version":
+                    answer = httpx.Response(200 if self.server_version else 404, text=self.server_version)
+                elif call.startswith("artifacts "):
+                    answer = self._file(request.method, fields["path"], body)
+                else:
+                    answer = self._do(call, fields, request)
             except Refused as error:
                 return httpx.Response(error.status, json={"error_code": error.code, "message": str(error)})
         if is_lost:
@@ -397,8 +401,12 @@ def _call_of(request: httpx.Request, body: bytes) -> tuple[str, Fields]:
         return f"artifacts {method}", {"path": unquote(path.removeprefix(ARTIFACTS))}
     if path == "/v1/traces":
         return "v1/traces", {"experiment_id": request.headers["x-mlflow-experiment-id"], "body": body}
+    if path == "/version":
+        return "version", {}
     fields = {**request.url.params, **(json.loads(body) if body else {})}
     call = path.removeprefix(API)
+    if call.startswith("traces/tr-"):
+        return f"{method} traces/end", fields
     if path.startswith(API_3) or (call.startswith("logged-models") and not call.endswith("/search")):
         kind, *ids = [unquote(piece) for piece in request.url.raw_path.decode().partition("?")[0].split("/")[4:]]
         return _call_on(f"{method} {kind}", ids, fields)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from mltrack_sync.mlflow.plan.proto_json import duration_ms, millis
 from tests.support.fake_parts import Fields, Refused, missing, pairs_of, unknown_call
 
 PLACE = "mlflow.artifactLocation"
@@ -27,6 +28,17 @@ class FakeTrace:
         return {"trace_info": {**self.info, **held}, "spans": list(self.spans.values())}
 
 
+def _seconds(ms: int) -> str:
+    return f"{ms // 1000}.{ms % 1000:03}s"
+
+
+def _extend(info: Fields, end_ms: int) -> None:
+    """Until its last span ends, as MLflow does even if the info came first."""
+    if "request_time" in info:
+        known = duration_ms(info.get("execution_duration")) or 0
+        info["execution_duration"] = _seconds(max(known, end_ms - millis(info["request_time"])))
+
+
 class FakeTraces:
     """Calls of the API's third version begin with their method; a trace's id is the field ``trace_id``."""
 
@@ -44,6 +56,8 @@ class FakeTraces:
             "GET traces/get": self._get,
             "POST traces/batchGetInfos": self._infos,
             "POST traces/search": self._search,
+            "PATCH traces/end": self._end,
+            "traces/delete-traces": self._delete,
             "PATCH traces/tags": self._set_tag,
             "DELETE traces/tags": self._delete_tag,
             "POST traces/assessments": self._create_assessment,
@@ -78,6 +92,7 @@ class FakeTraces:
             for span in resource.scope_spans[0].spans:
                 trace = self._made(f"tr-{span.trace_id.hex()}", fields["experiment_id"])
                 trace.spans[span.span_id.hex()] = MessageToDict(span, preserving_proto_field_name=True)
+                _extend(trace.info, span.end_time_unix_nano // 1_000_000)
         return {}
 
     def _put(self, fields: Fields) -> Fields:
@@ -89,6 +104,17 @@ class FakeTraces:
         trace.assessments |= {each["assessment_id"]: each for each in info.pop("assessments")}
         trace.info |= info
         return {"trace": trace.fields()}
+
+    def _end(self, fields: Fields) -> Fields:
+        info = self._trace({"trace_id": fields["request_id"]}).info
+        info |= {"execution_duration": _seconds(fields["timestamp_ms"] - millis(info["request_time"]))}
+        info["state"] = fields["status"]
+        return {"trace_info": {"execution_time_ms": fields["timestamp_ms"] - millis(info["request_time"])}}
+
+    def _delete(self, fields: Fields) -> Fields:
+        for trace_id in fields["request_ids"]:
+            self.held.pop(trace_id, None)
+        return {}
 
     def _get(self, fields: Fields) -> Fields:
         return {"trace": self._trace(fields).fields()}

@@ -38,10 +38,13 @@ def record_model(store: Store, name: str = "net") -> tuple[str, str]:
     return run.run_id, made.model_id
 
 
-def record_trace(store: Store, experiment_id: str, number: int, run_id: str | None = None) -> str:
-    """A trace of two spans with a tag and an assessment, linked to a run; returns its id."""
+def record_trace(store: Store, experiment_id: str, number: int, run_id: str | None = None, *, spans_ms: int = 7) -> str:
+    """A trace of two spans with a tag and an assessment, linked to a run; returns its id.
+
+    It took 7 ms, its spans ``spans_ms``: a server rounds those otherwise.
+    """
     trace_id = f"tr-{number:032x}"
-    spans = [span_content(number, 1, None), span_content(number, 2, 1)]
+    spans = [span_content(number, 1, None, spans_ms), span_content(number, 2, 1, spans_ms)]
     heads = [
         {"id": f"{n:016x}", "parent": None, "name": f"step {n}", "status": "OK", "start": 5, "end": 9} for n in (1, 2)
     ]
@@ -67,7 +70,7 @@ def tag_trace(store: Store, experiment_id: str, trace_id: str, key: str, value: 
     store.traces.add(experiment_id, {"type": "tag", "trace_id": trace_id, "key": key, "value": value})
 
 
-def span_content(trace: int, number: int, parent: int | None) -> dict[str, Any]:
+def span_content(trace: int, number: int, parent: int | None, took_ms: int = 7) -> dict[str, Any]:
     """A span as a store keeps it: MLflow's JSON."""
     return {
         "trace_id": f"{trace:032x}",
@@ -75,7 +78,7 @@ def span_content(trace: int, number: int, parent: int | None) -> dict[str, Any]:
         "parent_span_id": f"{parent:016x}" if parent is not None else None,
         "name": f"step {number}",
         "start_time_unix_nano": START_MS * 1_000_000,
-        "end_time_unix_nano": (START_MS + 7) * 1_000_000,
+        "end_time_unix_nano": (START_MS + took_ms) * 1_000_000,
         "attributes": {"mlflow.traceRequestId": f'"tr-{trace:032x}"', "n": str(number)},
         "status": {"code": "STATUS_CODE_OK"},
     }

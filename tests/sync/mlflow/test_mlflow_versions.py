@@ -28,6 +28,9 @@ from tests.support.small_records import record_trace
 pytestmark = [pytest.mark.mlflow_versions, pytest.mark.timeout(900)]
 
 NEWEST = "newest"
+TRACES = 12
+"""So many that the newest servers get their infos before their spans."""
+
 VERSIONS = {
     # what the servers of a version do not support
     "2.9": {"logged models", "traces"},
@@ -36,6 +39,9 @@ VERSIONS = {
     "3.10": set[str](),
     NEWEST: set[str](),
 }
+
+TAKE_SPANS = ("3.10", NEWEST)
+"""Those that take spans: older ones have no place for a push's."""
 
 
 def environment(version: str) -> Path:
@@ -74,7 +80,7 @@ def aged(version: str, tmp_path: Path) -> Iterator[MlflowServer]:
 
 
 def record(store: Store) -> str:
-    """A run with something of each kind, a registered model, a logged model and a trace; returns the run's id."""
+    """A run with something of each kind, a registered model, a logged model and traces; returns the run's id."""
     with mltrack.start_run(run_name="all of it", tags={"kind": "a"}) as run:
         mltrack.log_params({"lr": 0.1, "name": "ü"})
         for step in range(2500):
@@ -82,7 +88,8 @@ def record(store: Store) -> str:
         mltrack.log_metric("odd", float("nan"), step=0)
         mltrack.log_text("hello", "notes/hello.txt")
     store.logged_models.create(run.info.experiment_id, "tree", source_run_id=run.run_id)
-    record_trace(store, run.info.experiment_id, 1, run.run_id)
+    for number in range(1, TRACES + 1):
+        record_trace(store, run.info.experiment_id, number, run.run_id, spans_ms=7 + number % 2)
     store.registry.create_model("tree")
     store.registry.create_version("tree", f"runs:/{run.run_id}/notes", run_id=run.run_id)
     return run.run_id
@@ -98,9 +105,10 @@ def test_a_server_gets_what_it_supports_once_and_gives_it_back(
     assert report.rejected == ()
     assert {words.partition(":")[0] for words in report.unsupported} >= VERSIONS[version]
     assert (report.runs, report.model_versions) == (1, 1)
+    assert report.traces == (TRACES if version in TAKE_SPANS else 0)
     assert verify(store, lab).differences == ()
     again = push(store, lab)
-    assert (again.runs, again.points, again.artifacts, again.model_versions) == (0, 0, 0, 0)
+    assert (again.runs, again.points, again.artifacts, again.model_versions, again.traces) == (0, 0, 0, 0, 0)
     state: LedgerState = read_ledger(store, lab)
     (remote,) = aged.runs(experiment).values()
     assert state.runs[run_id].remote_id == remote["info"]["run_id"]

@@ -9,26 +9,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mltrack_sync.http.shapes import identifier, mapping, rows, shaped, texts
+from mltrack_sync.http.body import AnswerTooLargeError
+from mltrack_sync.http.shapes import identifier, integer, mapping, rows, shaped, texts
 from mltrack_sync.http.transport import Call
 from mltrack_sync.mlflow.api.base import ApiClient, ignoring_missing, in_path
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = ["RemoteTrace", "TracesClient"]
 
 SPANS = "/v1/traces"
 EXPERIMENT_HEADER = "x-mlflow-experiment-id"
+VERSION_BYTES_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteTrace:
-    """A remote trace as in its info: its tags, and the ids of its assessments."""
+    """A remote trace as in its info: its tags, the ids of its assessments, and the info as the remote answers it."""
 
     experiment_id: str
     tags: Mapping[str, str] = field(default_factory=dict)
     assessments: tuple[str, ...] = ()
+    info: Mapping[str, Any] = field(default_factory=dict)
 
 
 class TracesClient(ApiClient):
@@ -55,6 +58,40 @@ class TracesClient(ApiClient):
     def get(self, trace_id: str) -> RemoteTrace:
         """The trace as it is now."""
         return self._trace(self._send_3("GET", f"traces/{in_path(trace_id)}"))
+
+    def infos(self, trace_ids: Sequence[str]) -> dict[str, RemoteTrace]:
+        """Several traces as they are now, by id; without those that the remote does not have."""
+        answer = self._send_3("POST", "traces/batchGetInfos", {"trace_ids": list(trace_ids)})
+        with shaped(self.url, "traces/batchGetInfos", answer):
+            return {identifier(info["trace_id"]): _remote_trace(info) for info in rows(answer, "trace_infos")}
+
+    def end(self, trace_id: str, end_ms: int, state: str) -> int:
+        """Set when a trace ended, and its state; returns the duration in ms that it has then."""
+        fields = {"request_id": trace_id, "timestamp_ms": end_ms, "status": state}
+        answer = self._transport.post(f"traces/{in_path(trace_id)}", fields, repeatable=True, method="PATCH")
+        with shaped(self.url, "traces", answer):
+            return integer(answer["trace_info"]["execution_time_ms"])
+
+    def delete(self, experiment_id: str, trace_id: str) -> None:
+        """Delete a trace."""
+        fields = {"experiment_id": experiment_id, "request_ids": [trace_id]}
+        self._transport.post("traces/delete-traces", fields, repeatable=True)
+
+    def server_version(self) -> str:
+        """The version of MLflow that the server says it is."""
+        found = bytearray()
+
+        def take(chunk: bytes) -> None:
+            found.extend(chunk)
+            if len(found) > VERSION_BYTES_MAX:
+                raise AnswerTooLargeError(f"has an answer of more than {VERSION_BYTES_MAX:,} bytes")
+
+        def begin() -> Callable[[bytes], None]:
+            found.clear()
+            return take
+
+        self._transport.download("/version", begin)
+        return found.decode("ascii", "replace")
 
     def set_tag(self, trace_id: str, key: str, value: str) -> None:
         """Set a tag."""
@@ -87,7 +124,10 @@ class TracesClient(ApiClient):
 
     def _trace(self, answer: Mapping[str, Any]) -> RemoteTrace:
         with shaped(self.url, "traces", answer):
-            info = mapping(answer["trace"]["trace_info"])
-            place = info["trace_location"]["mlflow_experiment"]
-            assessments = tuple(identifier(each["assessment_id"]) for each in rows(info, "assessments"))
-            return RemoteTrace(identifier(place["experiment_id"]), texts(info.get("tags")), assessments)
+            return _remote_trace(mapping(answer["trace"]["trace_info"]))
+
+
+def _remote_trace(info: Mapping[str, Any]) -> RemoteTrace:
+    place = info["trace_location"]["mlflow_experiment"]
+    assessments = tuple(identifier(each["assessment_id"]) for each in rows(info, "assessments"))
+    return RemoteTrace(identifier(place["experiment_id"]), texts(info.get("tags")), assessments, info)

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
     from mltrack.storage.traces.traces import Trace
 
-__all__ = ["TRACES_MAX", "Batch", "batches_of"]
+__all__ = ["ITS_OWN_FAULT", "TRACES_MAX", "Batch", "batches_of"]
 
 TRACES_MAX = 100
 """How many traces share a request; MLflow links no more at once."""
 
-_ITS_OWN_FAULT = (500, 504)
+ITS_OWN_FAULT = (500, 504)
 """A server's answers when it fails on one of the traces, or does not finish all in time."""
 
 
@@ -52,7 +52,7 @@ class Batch:
         except RemoteRefusedError:
             return frozenset()
         except RemoteUnavailableError as error:
-            if error.status not in _ITS_OWN_FAULT:
+            if error.status not in ITS_OWN_FAULT:
                 raise
             return frozenset()
 

@@ -1,9 +1,10 @@
 """Pushing traces: each with its spans, info, assessments and links, under their local ids.
 
 All calls may be repeated, as the remote keeps these ids; so what is in doubt is sent again. Spans of many traces are
-sent in one request, and so are links to a run; the rest is a request for each. A trace that changed is sent again as a
-whole; tags and assessments that were removed here are removed on the remote. A trace that is deleted here stays on the
-remote: MLflow removes traces for good.
+sent in one request, and so are links to a run; the rest is a request for each. An info comes after the spans, which
+would change it, or before (see early_infos). A trace that changed is sent again as a whole; tags and assessments that
+were removed here are removed on the remote. A trace that is deleted here stays on the remote: MLflow removes traces for
+good.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.filesystem import reading
 from mltrack.entities import Artifact
-from mltrack_sync.errors import RemoteRefusedError
+from mltrack_sync.errors import RemoteRefusedError, RemoteUnavailableError
 from mltrack_sync.mlflow.api.capabilities import TRACES, UnsupportedFeatureError
 from mltrack_sync.mlflow.api.traces import TracesClient
 from mltrack_sync.mlflow.files.content import FileChanged
@@ -37,11 +38,12 @@ from mltrack_sync.mlflow.plan.pending_traces import (
     fingerprint,
     split_tags,
 )
-from mltrack_sync.mlflow.push.batching import Batch, batches_of
+from mltrack_sync.mlflow.push.batching import ITS_OWN_FAULT, Batch, batches_of
+from mltrack_sync.mlflow.push.early_infos import TRACES_MIN, EarlyInfos, ServerVersion
 from mltrack_sync.mlflow.workers import JobRunner, WorkerPool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from mltrack.storage.traces.traces import Assessment, Trace
@@ -59,6 +61,7 @@ class TracesPush:
         self._session = session
         self._identities = identities
         self._client = TracesClient(session.client.transport)
+        self._version = ServerVersion(self._client)
         self._ledger = session.ledger
         self._lock = threading.Lock()
         self._done: set[str] = set()
@@ -73,17 +76,33 @@ class TracesPush:
 
     def _jobs(self, traces: Iterable[Trace]) -> Iterator[tuple[str, Callable[[], None]]]:
         for batch in batches_of(traces, self._session.limits().request_bytes_max):
-            spans = Batch(batch, self._send_spans_of)
+            bodies = _Bodies(batch, self._bodies)
+            infos = EarlyInfos(batch, self._client, self._version, bodies.ids, self._put_early)
+            spans = Batch(batch, partial(self._send_spans_of, bodies, infos))
             links = Batch(batch, partial(self._link_all, spans))
+            if len(batch) >= TRACES_MIN:
+                for trace in batch:
+                    yield trace.trace_id, partial(self._send_early, trace, infos)
             for trace in batch:
-                yield trace.trace_id, partial(self._push, trace, spans, links)
+                yield trace.trace_id, partial(self._push, trace, infos, spans, links)
 
-    def _push(self, trace: Trace, spans: Batch, links: Batch) -> None:
+    def _send_early(self, trace: Trace, infos: EarlyInfos) -> None:
+        if infos.includes(trace):
+            with self._session.features.needing(TRACES):
+                infos.send(trace)
+
+    def _put_early(self, trace: Trace) -> RemoteTrace:
+        return self._put_info(trace, self._identities.experiment_by_id(trace.experiment_id))
+
+    def _push(self, trace: Trace, infos: EarlyInfos, spans: Batch, links: Batch) -> None:
         with self._session.features.needing(TRACES):
             experiment_id = self._identities.experiment_by_id(trace.experiment_id)
-            if not spans.done(trace.trace_id):
-                self._send_spans(trace, experiment_id)
-            remote = self._put_info(trace, experiment_id)
+            if spans.done(trace.trace_id):
+                remote = infos.settled(trace)
+            else:
+                remote = None
+                self._send_alone(trace, experiment_id, infos)
+            remote = remote or self._put_info(trace, experiment_id)
         self._put_tags(trace, remote)
         self._put_overriding(trace, remote)
         self._put_files(trace, remote)
@@ -100,15 +119,25 @@ class TracesPush:
 
     # --- spans and info ---
 
-    def _send_spans_of(self, traces: Sequence[Trace]) -> frozenset[str]:
+    def _send_spans_of(self, bodies: _Bodies, infos: EarlyInfos, traces: Sequence[Trace]) -> frozenset[str]:
         """The spans of traces of one experiment, in one request, without those that can't be sent."""
-        bodies: dict[str, bytes] = {}
-        for trace in traces:
-            with contextlib.suppress(RemoteRefusedError):  # rejected when it is sent on its own
-                bodies[trace.trace_id] = b"".join(self._bodies(trace))  # requests that are joined are one request
-        if bodies:
-            self._send_body(self._identities.experiment_by_id(traces[0].experiment_id), b"".join(bodies.values()))
-        return frozenset(bodies)
+        held = bodies.held()
+        infos.send_all()
+        if held:
+            self._send_body(self._identities.experiment_by_id(traces[0].experiment_id), b"".join(held.values()))
+        bodies.drop()
+        return frozenset(held)
+
+    def _send_alone(self, trace: Trace, experiment_id: str, infos: EarlyInfos) -> None:
+        try:
+            self._send_spans(trace, experiment_id)
+        except RemoteRefusedError:
+            infos.withdraw(trace)
+            raise
+        except RemoteUnavailableError as error:
+            if error.status in ITS_OWN_FAULT:
+                infos.withdraw(trace)
+            raise
 
     def _send_spans(self, trace: Trace, experiment_id: str) -> None:
         for body in self._bodies(trace):
@@ -287,6 +316,35 @@ class TracesPush:
             prompts.append((name, map_prompt_version(self._ledger.state, name, number)))
         if prompts:
             self._client.link_prompts(trace.trace_id, prompts)
+
+
+class _Bodies:
+    """The spans of a batch's traces, each trace's as a request's body, made once and kept until they are sent."""
+
+    def __init__(self, traces: Sequence[Trace], make: Callable[[Trace], Iterator[bytes]]) -> None:
+        self._traces = traces
+        self._make = make
+        self._lock = threading.Lock()
+        self._held: dict[str, bytes] | None = None
+
+    def held(self) -> dict[str, bytes]:
+        """The bodies by trace, without those that can't be sent; requests that are joined are one request."""
+        with self._lock:
+            if self._held is None:
+                self._held = {}
+                for trace in self._traces:
+                    with contextlib.suppress(RemoteRefusedError):  # rejected when it is sent on its own
+                        self._held[trace.trace_id] = b"".join(self._make(trace))
+            return self._held
+
+    def ids(self) -> Collection[str]:
+        """The traces whose spans can be sent."""
+        return self.held().keys()
+
+    def drop(self) -> None:
+        """Free the memory."""
+        with self._lock:
+            self._held = {}
 
 
 def _overrides(trace: Trace, held: Assessment) -> bool:

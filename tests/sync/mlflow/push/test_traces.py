@@ -142,10 +142,10 @@ def test_a_lost_answer_duplicates_nothing(pair: Pair, path: str) -> None:
 @pytest.mark.slow
 def test_any_request_may_be_lost_and_a_killed_syncer_duplicates_nothing(pair: Pair, syncers: Syncers) -> None:
     with mlflow_on(uri_of(pair.store), pair.experiment):
-        kept = [mlflow.log_feedback(trace_id=trace_once(f"trace {n}"), name="good", value=n) for n in range(4)]
-        for each in kept:
+        kept = [mlflow.log_feedback(trace_id=trace_once(f"trace {n}"), name="good", value=n) for n in range(9)]
+        for each in kept[:4]:
             mlflow.override_feedback(trace_id=str(each.trace_id), assessment_id=str(each.assessment_id), value=9)
-    moments = [(4, False), (5, True), (6, False), (3, True), (4, False)]
+    moments = [(4, False), (5, True), (9, False), (13, True), (3, False), (4, True), (6, False)]
     assert pair.killed_at(syncers, moments) >= 3
     spoils = (LoseAnswer(), Cut(), Answer(503))
     pair.proxy.fault = lambda seen: spoils[seen.number % 3] if len(pair.proxy.seen) % 2 else None
@@ -161,17 +161,13 @@ def test_any_request_may_be_lost_and_a_killed_syncer_duplicates_nothing(pair: Pa
 @pytest.mark.slow
 def test_spans_of_many_traces_and_their_links_to_a_run_are_sent_in_one_request(pair: Pair) -> None:
     with mlflow_on(uri_of(pair.store), pair.experiment) as client:
-        made = [trace_once(f"trace {n}") for n in range(5)]
+        made = [trace_once(f"trace {n}") for n in range(12)]
         with mlflow.start_run() as run:
             client.link_traces_to_run(made[:4], run.info.run_id)
     report = pair.push()
-    assert (report.complete, report.traces) == (True, 5), report
-    assert [pair.proxy.count(path) for path in ("/v1/traces", "/link-to-run", "/mlflow/traces", "/tags")] == [
-        1,
-        1,
-        5,
-        0,
-    ]
+    assert (report.complete, report.traces) == (True, 12), report
+    counted = {"/v1/traces": 1, "/link-to-run": 1, "/mlflow/traces": 12, "/batchGetInfos": 2, "/tags": 0}
+    assert {path: pair.proxy.count(path) for path in counted} == counted
     assert_traces_equal(pair)
     (there,) = pair.server.runs(pair.experiment)
     with mlflow_on(pair.server.url) as client:
