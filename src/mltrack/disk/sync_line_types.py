@@ -169,6 +169,7 @@ LEDGER = Records(
             "version": Optional(TEXT),
             "made": Optional(FLAG),
             "file": Optional(_COUNT),
+            "tags": Optional(listing(TEXT)),
         },
         "create": {"run": TEXT},
         "run": {"run": TEXT, "remote": TEXT, "experiment": TEXT, "uri": TEXT, "adopted": Optional(FLAG)},

@@ -17,7 +17,8 @@ class TableEntry:
     what a dataset's changes were counted by there when it was pulled, or a label schema's content there when it was
     sent. ``made``: pushes from here made it there; if it
     is deleted here, it is deleted there. ``file`` is the number of the file that it was in then: another file that
-    lacks it says nothing.
+    lacks it says nothing. ``tags`` are the names of a dataset's tags that were here and there then: those that are
+    removed here since are removed there.
     """
 
     remote: str = ""
@@ -26,12 +27,13 @@ class TableEntry:
     version: str = ""
     made: bool = False
     file: int = 0
+    tags: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, line: Mapping[str, Any]) -> TableEntry:
         """From a line of the ledger."""
         version, made, file = line.get("version", ""), line.get("made", False), line.get("file", 0)
-        return cls(line["remote"], line["print"], line["sent"], version, made, file)
+        return cls(line["remote"], line["print"], line["sent"], version, made, file, tuple(line.get("tags", ())))
 
 
 def table_line(kind: str, key: str, entry: TableEntry) -> dict[str, Any]:
@@ -45,4 +47,5 @@ def table_line(kind: str, key: str, entry: TableEntry) -> dict[str, Any]:
         "sent": entry.sent,
         **({"version": entry.version} if entry.version else {}),
         **({"made": True, "file": entry.file} if entry.made else {}),
+        **({"tags": list(entry.tags)} if entry.tags else {}),
     }

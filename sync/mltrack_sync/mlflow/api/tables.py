@@ -78,6 +78,10 @@ class TablesClient(ApiClient):
         """Set tags."""
         self._send_3("PATCH", f"datasets/{in_path(dataset_id)}/tags", {"tags": json.dumps(dict(tags))})
 
+    def untag_dataset(self, dataset_id: str, key: str) -> None:
+        """Remove a tag."""
+        self._send_3("DELETE", f"datasets/{in_path(dataset_id)}/tags/{in_path(key)}")
+
     def dataset_experiments(self, dataset_id: str) -> list[str]:
         """The experiments that it belongs to."""
         call = f"datasets/{in_path(dataset_id)}/experiment-ids"

@@ -29,6 +29,7 @@ from mltrack_sync.mlflow.api.capabilities import (
 )
 from mltrack_sync.mlflow.api.tables import RemoteDataset, TablesClient
 from mltrack_sync.mlflow.plan.kinds import EVALUATION_DATASET, LABEL_SCHEMA, SCORER
+from mltrack_sync.mlflow.plan.origin import ORIGIN_TAGS
 from mltrack_sync.mlflow.plan.pending_tables import deleted_here, tables_time
 from mltrack_sync.mlflow.plan.tables import same_content
 
@@ -156,7 +157,7 @@ class TablesPull:
             dataset_id = str(made.dataset_id)
         else:
             dataset_id = local.dataset_id
-            new = {key: value for key, value in tags.items() if key not in local.tags}
+            new = {key: value for key, value in tags.items() if key not in local.tags and key not in known.tags}
             if new:
                 self._write(what, partial(self._tracking().set_dataset_tags, dataset_id, new))
         for page in self._client.records(remote.dataset_id):
@@ -186,7 +187,15 @@ class TablesPull:
         known = self._entry(EVALUATION_DATASET, dataset_id)
         have = len(read_records(self._session.store, dataset_id))
         sent = max(known.sent, have) if was_sent else known.sent  # what waits to be sent is not there yet
-        entry = replace(known, remote=remote.dataset_id, fingerprint=fingerprint, version=remote.version, sent=sent)
+        tags = sorted((now.tags.keys() & remote.tags.keys() | {*known.tags}) - {DATASET_ID_TAG, *ORIGIN_TAGS})
+        entry = replace(
+            known,
+            remote=remote.dataset_id,
+            fingerprint=fingerprint,
+            version=remote.version,
+            sent=sent,
+            tags=tuple(tags),
+        )
         self._session.ledger.table_sent(EVALUATION_DATASET, dataset_id, entry)
 
     # --- scorers ---

@@ -102,12 +102,17 @@ class TablesPush:
         tags = {key: value for key, value in dataset.tags.items() if key not in (*ORIGIN_TAGS, DATASET_ID_TAG)}
         if tags:
             self._client.tag_dataset(entry.remote, tags)
+        for key in entry.tags:
+            if key not in tags:
+                with _already_gone():
+                    self._client.untag_dataset(entry.remote, key)
         records = read_records(self._session.store, dataset.dataset_id)
         for batch in _batches(records):
             self._session.check()
             self._client.put_records(entry.remote, batch)
         counted = max(entry.sent, len(records))
-        sent = replace(entry, fingerprint=dataset.fingerprint, sent=counted, file=self._file)
+        names = tuple(sorted(tags))
+        sent = replace(entry, fingerprint=dataset.fingerprint, sent=counted, file=self._file, tags=names)
         self._session.ledger.table_sent(EVALUATION_DATASET, dataset.key, sent)
 
     def _find_or_make(self, dataset: EvaluationDataset, homes: Sequence[str]) -> tuple[str, bool]:

@@ -113,7 +113,7 @@ class TablesVerify:
             findings.differs("evaluation dataset", f"present with {plural(len(records), 'record')}", shown)
             return
         findings.equal("name", dataset.name, found[0].name)
-        keys = dataset.tags.keys() - {DATASET_ID_TAG, *ORIGIN_TAGS}
+        keys = {*dataset.tags, *self._entry(EVALUATION_DATASET, dataset.key).tags} - {DATASET_ID_TAG, *ORIGIN_TAGS}
         findings.counts["tags"] += findings.texts("tag", dataset.tags, found[0].tags, keys)
         local = Counter(map(_record, records))
         remote = Counter(_record(row) for page in self._client.records(found[0].dataset_id) for row in page)

@@ -140,6 +140,39 @@ def test_they_arrive_once_and_follow_changes(
 
 
 @pytest.mark.slow
+def test_a_tag_that_is_removed_from_a_dataset_is_removed_on_the_server_and_no_other(
+    store: Store,
+    tracking: TrackingStore,
+    server: MlflowServer,
+    remote: Remote,
+    experiment: str,
+    there: TablesClient,
+) -> None:
+    home = str(tracking.get_experiment_by_name(experiment).experiment_id)
+    made = tracking.create_dataset(f"of {experiment}", tags={"team": "a", "odd key?": "1"}, experiment_ids=[home])
+    assert push(store, remote).complete
+
+    def tags() -> dict[str, str]:
+        (found,) = there.datasets([server.experiment_id(experiment)])
+        return {key: value for key, value in found.tags.items() if not key.startswith("mltrack.")}
+
+    (found,) = there.datasets([server.experiment_id(experiment)])
+    there.tag_dataset(found.dataset_id, {"theirs": "2"})
+    tracking.delete_dataset_tag(made.dataset_id, "odd key?")
+    assert status_of(store, remote).pending_evaluation_items == 1
+    assert [found.thing for found in verify(store, remote).differences] == ["tag 'odd key?'"]
+    pull(store, remote)
+    assert "odd key?" not in tracking.get_dataset(made.dataset_id).tags
+    assert push(store, remote).complete
+    assert tags() == {"team": "a", "theirs": "2"}
+    assert verify(store, remote).differences == ()
+    tracking.delete_dataset_tag(made.dataset_id, "theirs")
+    assert push(store, remote).complete
+    assert tags() == {"team": "a"}
+    assert verify(store, remote).differences == ()
+
+
+@pytest.mark.slow
 def test_what_was_made_from_here_and_is_deleted_is_deleted_on_the_server(
     store: Store,
     tracking: TrackingStore,
