@@ -23,7 +23,7 @@ from mltrack.journal.points_checksum import points_checksum, points_files
 from mltrack.journal.reader import count_points, open_journals, segments_of
 from mltrack.journal.rich_series import SERIES_FOLDER, journals
 from mltrack.storage.check.artifacts import MISSING, artifact_fault, files_of
-from mltrack.storage.check.report import FROM_A_COPY, LEFTOVER_ADVICE, is_old
+from mltrack.storage.check.report import FROM_A_COPY, LEFTOVER_ADVICE, CheckReport, is_old
 from mltrack.storage.runs.rewinding import COPIED_FROM
 from mltrack.storage.runs.series_artifacts import unpublished_series
 from mltrack.storage.runs.state import RunState
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
     from mltrack.disk.segment import SegmentName
     from mltrack.journal.reader import JournalFile
-    from mltrack.storage.check.artifacts import MISSING, artifact_fault, files_of
-from mltrack.storage.check.report import CheckReport
 
 __all__ = ["check_run"]
 
