@@ -33,6 +33,11 @@ Cli = Callable[..., Said]
 """Runs one command line of mltrack's."""
 
 
+def without_waits(err: str) -> list[str]:
+    """The lines of a command's stderr, but for what a machine that is busy makes it wait for."""
+    return [line for line in err.splitlines() if not line.startswith("waiting for ")]
+
+
 @click.group()
 @click.pass_context
 def _sync_cli(ctx: click.Context) -> None:

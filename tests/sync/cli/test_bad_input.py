@@ -14,7 +14,7 @@ from mltrack.store import Store
 from mltrack_sync import Remotes
 from mltrack_sync.stores.bundle_format import MANIFEST_BYTES
 from mltrack_sync.stores.bundle_zip import crc_of, local_header
-from tests.support.command_line import Cli
+from tests.support.command_line import Cli, without_waits
 from tests.support.disks import MemoryDisk, memory_disk
 from tests.support.ssh_server import stand_in
 from tests.support.written_runs import write_run
@@ -38,7 +38,7 @@ def refused(here: Store, cli: Cli) -> Refused:
     def run(*args: str | Path, store: Path = here.path) -> tuple[str, str]:
         said = cli("--store", str(store), *map(str, args))
         assert said.code not in (0, None), said
-        error, hint = said.err.splitlines()
+        error, hint = without_waits(said.err)
         assert error.startswith("error: ") and hint.startswith("hint: "), said
         return error.removeprefix("error: "), hint.removeprefix("hint: ")
 
