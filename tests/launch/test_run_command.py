@@ -16,6 +16,8 @@ import pytest
 
 from mltrack import Store
 from mltrack.cli import main
+from mltrack.launch.capture import TAIL_BYTES
+from mltrack.launch.launcher import last_error
 from mltrack.storage.check.check import check_store
 from mltrack.storage.runs.stored_run import StoredRun
 
@@ -188,6 +190,12 @@ def test_a_program_that_raises_is_a_failed_run_with_its_traceback_and_its_exit_c
     assert "\nZeroDivisionError: division by zero\n\nDuring handling" in run.tags["mltrack.error"]
     assert run.tags["mltrack.error"].endswith("ValueError: no such spiral")
     assert "before" in launching.output()
+
+
+def test_of_an_error_that_is_kept_from_its_middle_the_first_line_is_left_out() -> None:
+    secret_and_more = b"second half of a secret\n" + b"[redacted] " * 2_000 + b"\nthe end"
+    assert last_error(secret_and_more[-TAIL_BYTES:]) == "the end"
+    assert last_error(b"short\nthe end") == "short\nthe end"
 
 
 @pytest.mark.parametrize("code", [3, 255])

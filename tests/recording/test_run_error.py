@@ -106,6 +106,15 @@ def test_a_group_of_errors_keeps_its_shape_and_a_secret_that_is_in_the_message_i
     assert "\n    | ValueError: password=[redacted]\n" in words
 
 
+def test_a_long_error_full_of_secrets_keeps_no_part_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = "".join(map(chr, range(ord("A"), ord("Z") + 1))) * 20
+    monkeypatch.setenv("MY_API_KEY", secret)
+    for count in (100, 400):
+        kept = failed_by(ValueError(f"{secret}\n" * count)).tags[TAG]
+        assert "[redacted]" in kept
+        assert "WXYZ" not in kept
+
+
 def test_an_error_that_cannot_be_put_into_words_fails_nothing() -> None:
     class Odd(Exception):
         def __str__(self) -> str:

@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from mltrack.catalog.search import PagedList, RunQuery, RunRecord
     from mltrack.disk.layout import Layout
     from mltrack.entities import MetricSummary, RunHead
-    from mltrack.values.arguments import list_argument, text_argument
-from mltrack.errors import CorruptionError
+    from mltrack.errors import CorruptionError
 
 __all__ = ["StoreQueries"]
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mltrack.launch.log_file import OutputLog
     from mltrack.launch.signals import Signals
 
-__all__ = ["ChildExit", "drain", "run_child"]
+__all__ = ["TAIL_BYTES", "ChildExit", "drain", "run_child"]
 
 READ_BYTES = 1 << 18
 """How much is read at once: it stays in the processor's cache until it is written."""

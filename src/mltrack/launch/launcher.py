@@ -23,7 +23,7 @@ from mltrack.environment import (
     SOURCE_NAME_TAG,
 )
 from mltrack.errors import MltrackError, ParamConflictError, UsageError
-from mltrack.launch.capture import ChildExit, run_child
+from mltrack.launch.capture import TAIL_BYTES, ChildExit, run_child
 from mltrack.launch.child_env import child_environment
 from mltrack.launch.log_file import LIVE_FOLDER, LOG_BYTES_MAX, log_name, open_log
 from mltrack.launch.signals import Signals
@@ -345,6 +345,8 @@ def _signal_name(number: int) -> str:
 
 def last_error(tail: bytes) -> str:
     """The last traceback in the end of stderr, with those of the errors that caused it; else its last lines."""
+    if len(tail) >= TAIL_BYTES:
+        tail = tail.partition(b"\n")[2] or tail  # the first line may begin in the middle of a secret
     text = tail.decode("utf-8", "replace").replace("\r", "\n").strip()
     at = text.rfind(_TRACEBACK)
     if at < 0:

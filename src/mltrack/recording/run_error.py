@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 __all__ = ["ERROR_CHARACTERS_MAX", "error_text", "traceback_text"]
 
 ERROR_CHARACTERS_MAX = 4_000
-_READ_MAX = 4 * ERROR_CHARACTERS_MAX
-"""So much of the end is searched for secrets: one that is cut in half here is not in what is kept."""
+_SEARCHED = (1 << 14, 1 << 17, 1 << 20)
+"""So many characters of the end are searched for secrets: more where little is left of fewer."""
 
 
 def traceback_text(error: BaseException) -> str:
@@ -24,5 +24,14 @@ def traceback_text(error: BaseException) -> str:
 
 def error_text(words: str, redact: Callable[[str], str]) -> str:
     """The end of a long text, which says most, without secrets."""
-    text = redact(words.lstrip("\n").rstrip()[-_READ_MAX:])
-    return text if len(text) <= ERROR_CHARACTERS_MAX else "..." + text[3 - ERROR_CHARACTERS_MAX :]
+    words, text, is_whole = words.lstrip("\n").rstrip(), "", False
+    for size in _SEARCHED:
+        text = redact(words[-size:])
+        is_whole = len(words) <= size
+        if not is_whole:
+            text = text[ERROR_CHARACTERS_MAX:]  # it may begin with the second half of a secret, which looks like none
+        if is_whole or len(text) >= ERROR_CHARACTERS_MAX:
+            break
+    if is_whole and len(text) <= ERROR_CHARACTERS_MAX:
+        return text
+    return "..." + text[3 - ERROR_CHARACTERS_MAX :]
