@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mltrack.disk.codec import HEADER_SIZE, RECORD_SIZE
+from mltrack.entities import Experiment
 from mltrack.errors import NotFoundError, UsageError
 from mltrack.recording import current_store, fluent
+from mltrack.recording.starting import create_run
 from mltrack.storage.check.check import check_store
 from mltrack.storage.check.repair import DAMAGED_FOLDER, Repairs, remove_leftovers, restore_from
+from mltrack.storage.runs.imported import RunImport
 from mltrack.store import Store
 
 
@@ -158,3 +163,31 @@ def test_old_leftovers_are_removed_and_new_ones_are_not(store: Store) -> None:
     assert sorted(remove_leftovers(store.layout, report, now)) == [".a.tmp", f"runs/{'0' * 32}"]
     assert new.exists() and not old.exists() and not empty.exists()
     assert store.run("r").params["p3"] == "x" * 40
+
+
+def age(folder: Path) -> None:
+    for path in (folder, *folder.rglob("*")):
+        os.utime(path, (1, 1))
+
+
+def test_a_fork_that_is_being_given_its_points_is_not_removed(store: Store) -> None:
+    fork = store.layout.run("f" * 32)
+    points = RunImport(store.layout, fork.run_id, "run:" + "0" * 32)
+    points.log_rows(["loss"], np.zeros(1, np.int64), np.ones(1), np.ones(1, np.int64), np.ones(1, np.int64))
+    age(fork.path)
+    os.utime(next(fork.points.iterdir()))
+    report = check_store(store.path)
+    assert remove_leftovers(store.layout, report, time.time()) == []
+    points.close(whole=True)
+    age(fork.path)
+    assert remove_leftovers(store.layout, report, time.time()) == [f"runs/{fork.run_id}"]
+
+
+def test_a_run_that_began_after_the_check_is_not_removed(store: Store) -> None:
+    folder = store.layout.run("f" * 32)
+    folder.events.mkdir(parents=True)
+    report = check_store(store.path)
+    with create_run(store.layout, Experiment("0", "Default"), {}, run_id=folder.run_id):
+        age(folder.path)
+        assert remove_leftovers(store.layout, report, time.time()) == []
+    assert store.run(folder.run_id).info.status == "FINISHED"

@@ -58,11 +58,27 @@ def remove_leftovers(layout: Layout, report: CheckReport, now_s: float, *, fs: F
         if not finding.removable or not os.path.lexists(path) or not is_old(path, now_s):
             continue
         if path.is_dir() and not path.is_symlink():
+            if not _is_left_behind(layout, path, finding.run_id, now_s):
+                continue
             shutil.rmtree(path)
         else:
             fs.unlink(path)
         removed.append(finding.path)
     return removed
+
+
+def _is_left_behind(layout: Layout, folder: Path, run_id: str | None, now_s: float) -> bool:
+    """Whether a run's or model's folder has no start still, and nobody writes in it.
+
+    The check may have taken long; and a fork is given points of its parent before it begins.
+    """
+    if run_id is not None:
+        state = RunState(layout.run(run_id))
+        state.update()
+        if state.exists:
+            return False
+    inside = (Path(place, name) for place, folders, files in os.walk(folder) for name in (*folders, *files))
+    return all(is_old(path, now_s) for path in inside)
 
 
 def restore_from(layout: Layout, report: CheckReport, source: Path, *, stamp: str, fs: FileSystem = LOCAL) -> Repairs:
