@@ -6,10 +6,11 @@ import threading
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from mltrack.disk.layout import is_run_id
 from mltrack.entities import DELETED
 from mltrack.environment import ORIGIN_RUN_TAG, PARENT_TAG, RUN_ID_TAG
 from mltrack.errors import NotFoundError
-from mltrack_sync.errors import RemoteRefusedError
+from mltrack_sync.errors import RemoteRefusedError, RemoteUnavailableError
 from mltrack_sync.mlflow.plan.id_mapping import map_tags
 from mltrack_sync.mlflow.push.experiment_ids import ExperimentIdentities
 from mltrack_sync.mlflow.push.model_ids import LoggedIdentities
@@ -69,6 +70,7 @@ class Identities:
 
         Raises:
             RemoteRefusedError: the remote does not take this run.
+            RemoteUnavailableError: its runs are in this very store.
         """
         entry = self._session.ledger.run(run.run_id)
         if entry.remote_id:
@@ -85,6 +87,7 @@ class Identities:
             if made:
                 self._session.ledger.creating(run.run_id)
                 remote, tags = self._session.policy.settle(lambda again: self._make(run, experiment_id, tags, again))
+                self._check_elsewhere(remote)
             else:
                 remote = _best(found)
             self._session.ledger.created(
@@ -96,6 +99,22 @@ class Identities:
             if made:
                 self._made[run.run_id] = tags
             return self._made.get(run.run_id, {})
+
+    def _check_elsewhere(self, made: RemoteRun) -> None:
+        """Check that the run that a server has just made is not in this very store: each run would be, once more.
+
+        Raises:
+            RemoteUnavailableError: it is, and was deleted again; nothing else is to be sent there.
+        """
+        store = self._session.store
+        if is_run_id(made.run_id) and store.layout.run(made.run_id).path.is_dir():
+            self._session.client.delete_run(made.run_id)
+            raise RemoteUnavailableError(
+                f"the server keeps its runs in {store.path}, which is this very store",
+                hint="nothing is to be sent: what is recorded here is there already. Give the URL of another server",
+                in_doubt=False,
+                not_sent=True,
+            )
 
     def _found(self, run: StoredRun, experiment_id: str) -> list[RemoteRun]:
         """The run on the remote: that which was made of it, or that which it was pulled from."""

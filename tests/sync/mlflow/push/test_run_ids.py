@@ -15,6 +15,7 @@ from mltrack.entities import ACTIVE, DELETED
 from mltrack.storage.runs.edit import set_stage
 from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
+from mltrack_sync.errors import RemoteUnavailableError
 from mltrack_sync.status import status_of
 from tests.support.both_sides import assert_equal, local_points, remote_points
 from tests.support.proxy import Fault, FaultyProxy, Seen
@@ -177,3 +178,16 @@ def test_a_run_whose_folder_disappears_during_the_push_holds_no_other_back(
     push(store, spoiled, jobs=1)
     assert good in server.runs(experiment)
     assert push(store, spoiled).requests == 0
+
+
+@pytest.mark.slow
+def test_a_server_on_the_very_same_store_gets_nothing(store: Store, tmp_path: Path) -> None:
+    run_ids = {record(name="one"), record(name="two")}
+    server = MlflowServer(tmp_path, store=f"mltrack://{store.path}")
+    try:
+        server.start()
+        with pytest.raises(RemoteUnavailableError, match="which is this very store"):
+            push(store, Remotes(store).add("itself", server.url))
+    finally:
+        server.close()
+    assert {found.info.run_id for found in store.search_runs()} == run_ids
