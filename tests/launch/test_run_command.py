@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -190,6 +191,22 @@ def test_a_program_that_raises_is_a_failed_run_with_its_traceback_and_its_exit_c
     assert "\nZeroDivisionError: division by zero\n\nDuring handling" in run.tags["mltrack.error"]
     assert run.tags["mltrack.error"].endswith("ValueError: no such spiral")
     assert "before" in launching.output()
+
+
+def test_of_a_group_of_errors_all_of_it_is_kept_with_what_caused_it() -> None:
+    try:
+        try:
+            raise OSError("cause")
+        except OSError as error:
+            try:
+                raise ValueError("first")
+            except ValueError as first:
+                raise ExceptionGroup("several", [first, TypeError("second")]) from error
+    except ExceptionGroup as error:
+        printed = "".join(traceback.format_exception(error)).rstrip()
+        alone = printed[printed.index("  + Exception Group") :]
+    assert last_error(f"epoch 1\n{printed}\n".encode()) == printed
+    assert last_error(f"{alone}\n".encode()) == alone
 
 
 def test_of_an_error_that_is_kept_from_its_middle_the_first_line_is_left_out() -> None:

@@ -52,6 +52,7 @@ PREEMPTING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 
 _NOT_EXECUTABLE = "allow it by chmod +x, or name the program that runs it, such as: python FILE"
 _TRACEBACK = "Traceback (most recent call last):"
+_GROUP = "\n  + Exception Group Traceback (most recent call last):"
 _CAUSED = (
     "The above exception was the direct cause of the following exception:",
     "During handling of the above exception, another exception occurred:",
@@ -347,10 +348,19 @@ def last_error(tail: bytes) -> str:
     """The last traceback in the end of stderr, with those of the errors that caused it; else its last lines."""
     if len(tail) >= TAIL_BYTES:
         tail = tail.partition(b"\n")[2] or tail  # the first line may begin in the middle of a secret
-    text = tail.decode("utf-8", "replace").replace("\r", "\n").strip()
-    at = text.rfind(_TRACEBACK)
+    text = tail.decode("utf-8", "replace").replace("\r", "\n").lstrip("\n").rstrip()
+    at = _last_traceback(text, len(text))
     if at < 0:
         return "\n".join(text.splitlines()[-5:])
-    while text[:at].rstrip().endswith(_CAUSED) and (cause := text.rfind(_TRACEBACK, 0, at)) >= 0:
+    while text[:at].rstrip().endswith(_CAUSED) and (cause := _last_traceback(text, at)) >= 0:
         at = cause
     return text[at:]
+
+
+def _last_traceback(text: str, end: int) -> int:
+    """Where the last traceback before ``end`` begins, that of the whole group for one in a group; -1: there is none."""
+    at = text.rfind(_TRACEBACK, 0, end)
+    if at >= 0 and text[text.rfind("\n", 0, at) + 1 : at].lstrip(" ").startswith(("+", "|")):
+        group = f"\n{text}".rfind(_GROUP, 0, end + 1)
+        return group if group >= 0 else at
+    return at
