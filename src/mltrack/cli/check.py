@@ -62,7 +62,8 @@ def check(ctx: click.Context, runs: tuple[str, ...], as_json: bool) -> None:
 def repair(session: Session, source: str | None, as_json: bool) -> int:
     """Check the store, mend what can be mended, and check it again.
 
-    Removes what processes that died left behind, compacts their data (as mltrack seal does), and rebuilds the catalog.
+    Removes what processes that died left behind, compacts their data (as mltrack seal does), takes out points that show
+    twice after run folders were merged by hand, and rebuilds the catalog.
     With --from, files that are damaged or missing come from another copy of the store: a backup, or a store that the
     runs were copied to or from. Each is taken only if less is wrong then and nothing readable is lost; what it
     replaces is kept in the store's folder damaged. The exit code is 1 if errors are left.
@@ -72,13 +73,14 @@ def repair(session: Session, source: str | None, as_json: bool) -> int:
     from mltrack.cli.manage import seal_all
     from mltrack.disk.layout import find_store
     from mltrack.storage.check.check import check_store
+    from mltrack.storage.check.doubled import take_out_doubled
     from mltrack.storage.check.repair import Repairs, remove_leftovers, restore_from
 
     store = session.store()
     with _bar(as_json) as advanced:
         report = check_store(store.path, advanced=advanced)
     removed = remove_leftovers(store.layout, report, time.time())
-    done = Repairs(removed)
+    done = Repairs(removed, doubled=take_out_doubled(store.layout, report))
     if source is not None:
         stamp = time.strftime("%Y-%m-%dT%H%M%SZ", time.gmtime())
         restored = restore_from(store.layout, report, find_store(Path(source)), stamp=stamp)
@@ -105,6 +107,8 @@ def _print_repairs(done: Repairs, sealed: int) -> None:
         say(f"restored {path}")
     for path, reason in done.not_restored.items():
         say(f"not restored: {path}: {reason}", err=True)
+    if done.doubled:
+        say(f"took out {plural(done.doubled, 'point')} that showed twice")
     if sealed:
         say(f"sealed {plural(sealed, 'point')}")
 

@@ -41,6 +41,7 @@ class Repairs:
     removed: list[str] = field(default_factory=list)
     restored: list[str] = field(default_factory=list)
     not_restored: dict[str, str] = field(default_factory=dict)  # why, by path
+    doubled: int = 0  # points that were taken out, as they showed twice
 
 
 def remove_leftovers(layout: Layout, report: CheckReport, now_s: float, *, fs: FileSystem = LOCAL) -> list[str]:

@@ -55,6 +55,8 @@ class CheckReport:
     artifacts: int = 0
     models: int = 0
     findings: list[Finding] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
+    """Runs with points that show twice, as one writer stands in for another."""
 
     @property
     def sound(self) -> bool:

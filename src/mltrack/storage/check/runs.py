@@ -23,6 +23,7 @@ from mltrack.journal.points_checksum import points_checksum, points_files
 from mltrack.journal.reader import count_points, open_journals, segments_of
 from mltrack.journal.rich_series import SERIES_FOLDER, journals
 from mltrack.storage.check.artifacts import MISSING, artifact_fault, files_of
+from mltrack.storage.check.doubled import check_stand_ins
 from mltrack.storage.check.report import FROM_A_COPY, LEFTOVER_ADVICE, CheckReport, is_old
 from mltrack.storage.runs.rewinding import COPIED_FROM
 from mltrack.storage.runs.series_artifacts import unpublished_series
@@ -73,6 +74,7 @@ def check_run(folder: RunFolder, report: CheckReport, *, now: Callable[[], float
         report.findings = list(findings)
         try:
             _RunCheck(folder, report).all(now())
+            check_stand_ins(folder, report)
             return
         except FileNotFoundError:
             if attempt == ATTEMPTS - 1:

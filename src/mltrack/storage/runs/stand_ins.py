@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     Hashes = npt.NDArray[np.uint64]
 
-__all__ = ["STANDS_IN", "hide_arriving", "may_have_stand_ins", "may_stand_in", "replace_stand_ins"]
+__all__ = ["STANDS_IN", "doubled_points", "hide_arriving", "may_have_stand_ins", "may_stand_in", "replace_stand_ins"]
 
 HEAD_BYTES = 4096
 
@@ -111,6 +111,28 @@ def replace_stand_ins(layout: Layout, run_id: str, *, fs: FileSystem = LOCAL) ->
     if done or arriving.hidden:
         _cleared(folder, ArrivingWriters(replaced=frozenset(done)), fs)
     return taken
+
+
+def doubled_points(folder: RunFolder) -> int:
+    """How many points of stand-ins a run's own writers have too, and readers show twice: it was merged by hand.
+
+    None while a copy is about to replace them.
+
+    Raises:
+        CorruptionError: a file with points is damaged.
+    """
+    if read_arriving(folder.path).hidden or not may_have_stand_ins(folder.events):
+        return 0
+    try:
+        run = StoredRun(folder)
+    except NotFoundError:
+        return 0
+    events = run.read_events()
+    found = {event.writer for event in events if event.type == "writer" and event.fields.get("stand_in")}
+    if not found or not any(writer.role in OWN_ROLES for writer in run.state.writers.values()):
+        return 0
+    held = _hashes(points for name, points in run.read_points(rewinds=()) if name not in found)
+    return sum(int((~_missing(points, held)).sum()) for name, points in run.read_points(rewinds=()) if name in found)
 
 
 def _cleared(folder: RunFolder, found: ArrivingWriters, fs: FileSystem) -> ArrivingWriters:

@@ -302,6 +302,33 @@ def test_a_fork_that_is_made_before_the_runs_own_points_come_keeps_its_history(s
     assert (max(found.values()), len(found)) == (1, 204)
 
 
+REPAIR = """
+import runpy, sys
+
+sys.argv[1:] = ["--store", sys.argv[1], "repair"]
+runpy.run_module("mltrack", run_name="__main__")
+"""
+
+
+def test_check_reports_a_run_that_was_merged_by_hand_and_repair_takes_its_double_points_out(
+    store: Store, tmp_path: Path
+) -> None:
+    fake, run_id = pushed(store)
+    other = Store.create(tmp_path / "other")
+    pull(other, LAB, http=fake)
+    assert check_store(other.path).findings == []
+    shutil.copytree(store.layout.run(run_id).path, other.layout.run(run_id).path, dirs_exist_ok=True)
+    assert max(points(other, run_id).values()) == 2
+    (finding,) = check_store(other.path).findings
+    assert (finding.severity, finding.run_id, finding.advice) == ("error", run_id, "run: mltrack repair")
+    assert "202 points" in finding.what
+    said = run_python(REPAIR, other.path)
+    assert "took out 202 points that showed twice" in said
+    found = points(other, run_id)
+    assert (max(found.values()), len(found)) == (1, 204)
+    assert check_store(other.path).findings == []
+
+
 FORKING = """
 import os, signal, sys
 import mltrack
