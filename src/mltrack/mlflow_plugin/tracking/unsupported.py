@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["REFUSED", "Unsupported", "refusal"]
 
 REFUSED: dict[str, tuple[str, ...]] = {
-    "archiving of traces, and needs none: their spans are in files already": ("archive_traces",),
+    "archiving of traces; it needs none, as their spans are in files already": ("archive_traces",),
     "traces that Databricks keeps": ("get_online_trace_details",),
     "links of MCP servers to traces, nor does any other store of MLflow": (
         "get_mcp_server_versions_for_trace",
