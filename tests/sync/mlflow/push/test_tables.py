@@ -161,7 +161,7 @@ def test_a_tag_that_is_removed_from_a_dataset_is_removed_on_the_server_and_no_ot
     tracking.delete_dataset_tag(made.dataset_id, "odd key?")
     assert status_of(store, remote).pending_evaluation_items == 1
     assert [found.thing for found in verify(store, remote).differences] == ["tag 'odd key?'"]
-    pull(store, remote)
+    pull(store, remote, selection=Selection(experiments=(experiment,)))
     assert "odd key?" not in tracking.get_dataset(made.dataset_id).tags
     assert push(store, remote).complete
     assert tags() == {"team": "a", "theirs": "2"}
