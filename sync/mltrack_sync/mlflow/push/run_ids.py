@@ -111,7 +111,8 @@ class Identities:
             self._session.client.delete_run(made.run_id)
             raise RemoteUnavailableError(
                 f"the server keeps its runs in {store.path}, which is this very store",
-                hint="nothing is to be sent: what is recorded here is there already. Give the URL of another server",
+                hint="what is recorded here is there already. Give the URL of another server, and forget this one:"
+                " mltrack remote rm NAME",
                 in_doubt=False,
                 not_sent=True,
             )
