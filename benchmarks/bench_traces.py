@@ -9,10 +9,11 @@ search for a text in spans is measured on our store only: MLflow's takes minutes
 A trace is made by functions with ``@mlflow.trace``; what the traced function waits is the time its outermost call
 takes. Long traces are logged span by span, as MLflow does it while a program runs. For the push a server is started on
 loopback (SQLite, one worker); MLflow's client logs the same number of traces to it directly, the way it is set up to:
-by threads in the background, waited for at the end. The server is the limit of both: its API takes the info of one
-trace in a request, so a push sends one for each trace, and the spans of a hundred in one; where the server rounds the
-duration of a trace otherwise, one more sets it back. The last row is the processor time that the server's store takes
-for these calls without any server: no push can be faster than that, against MLflow's client with the same store.
+by threads in the background, waited for at the end. It is done for small traces, and for longer ones of which every
+other span counts tokens, as those of calls of a language model do. The server is the limit of both: its API takes the
+info of one trace in a request, so a push sends one for each trace, and the spans of a hundred in one; where the server
+rounds the duration of a trace otherwise, which it does not do where tokens are counted, one more sets it back. What no
+push can be faster than is measured as well: a bare HTTP client sends as many infos, and no spans.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from measure import ROUNDS, fresh_folder, heading, in_fresh_process, median_of, 
 START_MS = 1_700_000_000_000
 CALLS = 100
 SEARCHES = 5
-PUSHED_SPANS = 5
+PUSHED_SPANS = (5, 20)
+INFO_SENDERS = 4
 SEARCH_MIN = 5
 """How many times faster than SQLite a search is to be."""
 ORDER = ["attributes.execution_time_ms DESC"]
@@ -47,12 +49,15 @@ QUERIES: dict[str, tuple[str | None, list[str] | None]] = {
 OURS_ONLY = "a text in spans"
 
 
-def traced(spans: int) -> Any:
+def traced(spans: int, counts_tokens: bool = False) -> Any:
     """A function that makes a trace of so many spans, none within another but the first."""
     import mlflow
 
     @mlflow.trace(name="step")
     def step(number: int) -> int:
+        if counts_tokens and number % 2 and (span := mlflow.get_current_active_span()):
+            usage = {"input_tokens": number, "output_tokens": 2, "total_tokens": number + 2}
+            span.set_attribute("mlflow.chat.tokenUsage", usage)
         return number + 1
 
     @mlflow.trace(name="root")
@@ -174,7 +179,12 @@ def log_long(uri: str, spans: str) -> None:
     print(seconds(singly))
 
 
-def push(folder: str, url: str, traces: str) -> None:
+def pushed_function(spans: str) -> Any:
+    """What makes the traces that are pushed, or logged to a server."""
+    return traced(int(spans), counts_tokens=int(spans) > min(PUSHED_SPANS))
+
+
+def push(folder: str, url: str, traces: str, spans: str) -> None:
     """Seconds to push a store of traces, and the requests it took."""
     import importlib
 
@@ -183,7 +193,7 @@ def push(folder: str, url: str, traces: str) -> None:
     os.environ["MLFLOW_ENABLE_ASYNC_TRACE_LOGGING"] = "false"
     mlflow.set_tracking_uri(f"mltrack://{folder}")
     mlflow.set_experiment("pushed")
-    call = traced(PUSHED_SPANS)
+    call = pushed_function(spans)
     for _ in range(int(traces)):
         call("what is it?")
 
@@ -199,13 +209,13 @@ def push(folder: str, url: str, traces: str) -> None:
     print(took, reports[0].requests)
 
 
-def log_to_server(url: str, traces: str) -> None:
+def log_to_server(url: str, traces: str, spans: str) -> None:
     """Seconds that MLflow's client takes to log traces to a server."""
     import mlflow
 
     mlflow.set_tracking_uri(url)
     mlflow.set_experiment("direct")
-    call = traced(PUSHED_SPANS)
+    call = pushed_function(spans)
     call("the first makes what there is to make")
     mlflow.flush_trace_async_logging()
 
@@ -217,53 +227,35 @@ def log_to_server(url: str, traces: str) -> None:
     print(seconds(calls))
 
 
-def calls(uri: str, traces: str) -> None:
-    """Processor seconds a trace of MLflow's store for the calls of a push, and of MLflow's client."""
-    import time
+def infos(url: str, traces: str) -> None:
+    """Seconds that a bare HTTP client takes to send the infos of so many traces, several at a time."""
+    import secrets
+    from concurrent.futures import ThreadPoolExecutor
 
-    from mlflow.entities import TraceInfo, TraceLocation, TraceState
-    from mlflow.entities.trace_status import TraceStatus
+    import httpx
 
-    store = tracking_store(uri)
-    count = int(traces)
-    place = TraceLocation.from_experiment_id("0")
-    metadata = {f"mlflow.key {number}": "value" for number in range(6)}
+    place = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": "0"}}
+    info = {
+        "trace_location": place,
+        "request_time": "2026-01-01T00:00:00Z",
+        "execution_duration": "0.009s",
+        "state": "OK",
+        "request_preview": "what is it?",
+        "response_preview": "what is it?",
+        "trace_metadata": {f"mlflow.key {number}": "value" for number in range(6)},
+        "tags": {"mlflow.traceName": "root"},
+    }
 
-    def end(trace: int) -> None:
-        start = START_MS + trace
-        store.start_trace(
-            TraceInfo(f"tr-{trace:032x}", place, start, TraceState.OK, "", "", None, 9, metadata, {"k": "v"})
-        )
+    with httpx.Client(base_url=url, timeout=60) as client, ThreadPoolExecutor(INFO_SENDERS) as senders:
 
-    def pushed(first: int) -> None:
-        for batch in range(first, first + count, 100):
-            traces = range(batch, min(batch + 100, first + count))
-            ids = [f"tr-{trace:032x}" for trace in traces]
-            store.batch_get_trace_infos(ids)
-            for trace in traces:
-                end(trace)
-            store.log_spans("0", [span for trace in traces for span in made_spans(trace, PUSHED_SPANS)])
-            store.batch_get_trace_infos(ids)
-            for trace in traces:
-                if trace % 2:
-                    store.deprecated_end_trace_v2(ids[trace - batch], START_MS + trace + 9, TraceStatus.OK, {}, {})
+        def send(_: int) -> None:
+            named = info | {"trace_id": f"tr-{secrets.token_hex(16)}"}
+            client.post("/api/3.0/mlflow/traces", json={"trace": {"trace_info": named}}).raise_for_status()
 
-    def logged(first: int) -> None:
-        for trace in range(first, first + count):
-            for span in made_spans(trace, PUSHED_SPANS):
-                store.log_spans("0", [span])
-            end(trace)
-
-    logged(10**9)  # the first call makes what there is to make
-    took = []
-    for first, work in ((1, pushed), (10**6, logged)):
-        begun = time.process_time()
-        work(first)
-        took.append((time.process_time() - begun) / count)
-    print(*took)
+        print(seconds(lambda: list(senders.map(send, range(int(traces))))))
 
 
-PARTS = {part.__name__: part for part in (log, fill, search, get, log_long, push, log_to_server, calls)}
+PARTS = {part.__name__: part for part in (log, fill, search, get, log_long, push, log_to_server, infos)}
 
 
 # --- the table ---
@@ -305,28 +297,34 @@ def searching(traces: int) -> None:
         compare([f"get_trace of {traces:,}: first", "get_trace: again"], "get", folder, str(traces // 2))
 
 
-def pushing(traces: int) -> None:
+def pushing(traces: int, workers: int) -> None:
     """The push of a store, and MLflow's client, on one server in turns."""
+    for spans in PUSHED_SPANS:
+        _pushing(traces, spans, workers)
+
+
+def _pushing(traces: int, spans: int, workers: int) -> None:
     from mltrack.demo.server import mlflow_server
 
-    ours, theirs = [], []
+    ours, theirs, floor = [], [], []
+    of_all = [str(traces), str(spans)]
     for _ in range(min(3, ROUNDS)):
-        with fresh_folder() as folder, mlflow_server(folder / "server") as url:
-            in_fresh_process(__file__, "log_to_server", url, "20")  # the server's own first time
-            ours.append(in_fresh_process(__file__, "push", str(folder / ".mltrack"), url, str(traces)))
-            theirs.append(in_fresh_process(__file__, "log_to_server", url, str(traces))[0])
+        with fresh_folder() as folder, mlflow_server(folder / "server", workers=workers) as url:
+            in_fresh_process(__file__, "log_to_server", url, "20", str(spans))  # the server's own first time
+            ours.append(in_fresh_process(__file__, "push", str(folder / ".mltrack"), url, *of_all))
+            theirs.append(in_fresh_process(__file__, "log_to_server", url, *of_all)[0])
+            floor.append(in_fresh_process(__file__, "infos", url, str(traces))[0])
     took, requests = (statistics.median(column) for column in zip(*ours, strict=True))
     faster = statistics.median(other / mine for (mine, _), other in zip(ours, theirs, strict=True))
     row(
-        f"sync of {traces:,} traces of {PUSHED_SPANS} spans",
+        f"sync of {traces:,} traces of {spans} spans",
         f"{took:.2f} s",
         f"{statistics.median(theirs):.2f} s",
         f"{faster:.1f}x",
         f"{requests / traces:.2f} req. each",
     )
-    with fresh_folder() as folder:
-        mine, other = median_of(lambda: in_fresh_process(__file__, "calls", uri_of("sqlite", folder), "100"), 1)
-    row("  a trace, the calls alone", f"{mine * 1e3:.1f} ms", f"{other * 1e3:.1f} ms", f"{other / mine:.1f}x")
+    at_most = statistics.median(other / mine for mine, other in zip(floor, theirs, strict=True))
+    row("  the infos alone, bare HTTP", f"{statistics.median(floor):.2f} s", "", f"{at_most:.1f}x")
 
 
 def main() -> None:
@@ -338,6 +336,7 @@ def main() -> None:
     parser.add_argument("--traces", type=int, default=10_000)
     parser.add_argument("--spans", type=int, default=2_000)
     parser.add_argument("--pushed", type=int, default=1_000)
+    parser.add_argument("--workers", type=int, default=4, help="of the server; 4 is MLflow's default")
     parser.add_argument("--only", choices=("log", "search", "long", "push"))
     args = parser.parse_args()
     os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONWARNINGS": "ignore"}
@@ -346,7 +345,7 @@ def main() -> None:
         "log": logging,
         "search": lambda: searching(args.traces),
         "long": lambda: long_trace(args.spans),
-        "push": lambda: pushing(args.pushed),
+        "push": lambda: pushing(args.pushed, args.workers),
     }
     for name, part in parts.items():
         if args.only in (None, name):

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["free_port", "mlflow_server", "server_command"]
 
 
-def server_command(folder: Path, port: int) -> list[str]:
-    """The arguments of the Python interpreter to serve ``folder``."""
+def server_command(folder: Path, port: int, workers: int = 1) -> list[str]:
+    """The arguments of the Python interpreter to serve ``folder`` by so many processes."""
     return [
         "-m",
         "mlflow",
@@ -31,12 +31,14 @@ def server_command(folder: Path, port: int) -> list[str]:
         "--artifacts-destination",
         str(folder / "artifacts"),
         "--workers",
-        "1",
+        str(workers),
     ]
 
 
 @contextlib.contextmanager
-def mlflow_server(folder: Path, port: int | None = None, *, shutdown: ShutdownSignal | None = None) -> Iterator[str]:
+def mlflow_server(
+    folder: Path, port: int | None = None, *, workers: int = 1, shutdown: ShutdownSignal | None = None
+) -> Iterator[str]:
     """Serve ``folder`` (created if missing) during the body; yields the URL. Its output goes to ``folder/server.log``.
 
     Raises:
@@ -46,5 +48,6 @@ def mlflow_server(folder: Path, port: int | None = None, *, shutdown: ShutdownSi
     folder.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
     url = f"http://{LOOPBACK}:{port}"
-    with running_server(server_command(folder, port), url, folder / "server.log", cwd=folder, shutdown=shutdown):
+    command = server_command(folder, port, workers)
+    with running_server(command, url, folder / "server.log", cwd=folder, shutdown=shutdown):
         yield url
