@@ -153,6 +153,8 @@ class Store(StoreQueries):
 
     def _started_last(self, before: int) -> str:
         found = self.search_runs(max_results=before + 1)
+        if not found:
+            raise NotFoundError(f"no runs in {self.path}", hint="record one: mltrack run -- python train.py")
         if len(found) <= before:
             raise NotFoundError(
                 f"no run is {before} before the last: {self.path} has {plural(len(found), 'run')}",

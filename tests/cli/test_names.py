@@ -120,6 +120,14 @@ def test_what_is_misspelled_is_named_with_what_may_be_meant(line: str, words: st
     assert words in said.err
 
 
+def test_the_last_run_of_an_empty_store_is_an_error_with_a_hint(cli: Cli) -> None:
+    assert cli("init", "empty").code == 0
+    said = cli("--store", "empty", "show", "@last")
+    assert said.code == 4
+    assert "no runs in" in said.err
+    assert "record one: mltrack run -- python train.py" in said.err
+
+
 def test_a_report_makes_the_folder_it_goes_to_or_names_the_file_that_was_asked_for(cli: Cli, tmp_path: Path) -> None:
     target = tmp_path / "new" / "folder" / "r.md"
     assert cli("report", "spirals-1", "-o", str(target)).code == 0

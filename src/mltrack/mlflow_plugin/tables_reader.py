@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import sqlite3
+import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -29,13 +30,18 @@ WAIT_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class EvaluationDataset:
-    """A dataset without its records; ``change`` is a text that differs after any change of these."""
+    """A dataset without its records; ``change`` is a text that differs after any change of these.
+
+    ``latest_ms`` is when the last of them was changed, in ms since the epoch, but a time before it was read: what is
+    changed later, in the same millisecond even, is changed after it.
+    """
 
     dataset_id: str
     name: str
     tags: Mapping[str, str]
     experiment_ids: tuple[str, ...]
     change: str
+    latest_ms: int = 0
 
     @property
     def key(self) -> str:
@@ -117,8 +123,10 @@ def read_tables(store: Store) -> Tables:
         return Tables(tuple(_datasets(database)), tuple(_scorers(database)), tuple(_schemas(database)), number)
 
 
-def read_records(store: Store, dataset_id: str) -> list[dict[str, Any]]:
+def read_records(store: Store, dataset_id: str, *, after_ms: int = 0) -> list[dict[str, Any]]:
     """The records of a dataset as MLflow's API takes them, in the order in which they were made.
+
+    With ``after_ms`` those that were changed later, in ms since the epoch.
 
     Raises:
         StoreError: they can't be read.
@@ -126,10 +134,11 @@ def read_records(store: Store, dataset_id: str) -> list[dict[str, Any]]:
     columns = ("inputs", "outputs", "expectations", "tags", "source")
     query = (
         f"SELECT {', '.join(columns)} FROM evaluation_dataset_records WHERE dataset_id = ?"
+        " AND coalesce(last_update_time, 0) >= ?"
         " ORDER BY created_time, dataset_record_id"
     )
     with _opened(store.layout.workspace / FILE) as database:
-        rows = database.execute(query, (dataset_id,)).fetchall()
+        rows = database.execute(query, (dataset_id, after_ms + 1 if after_ms else 0)).fetchall()
         records = [
             {name: json.loads(text) for name, text in zip(columns, row, strict=True) if text not in (None, "null")}
             for row in rows
@@ -168,9 +177,11 @@ def _datasets(database: sqlite3.Connection) -> Iterator[EvaluationDataset]:
         " FROM evaluation_datasets d LEFT JOIN evaluation_dataset_records r USING (dataset_id)"
         " GROUP BY d.dataset_id ORDER BY d.created_time, d.dataset_id"
     )
+    before_ms = time.time_ns() // 1_000_000 - 1
     for dataset_id, name, digest, records, latest in database.execute(counted):
         change = f"{digest} {records} {latest}"
-        yield EvaluationDataset(dataset_id, name, tags[dataset_id], tuple(homes[dataset_id]), change)
+        latest_ms = min(latest or 0, before_ms)
+        yield EvaluationDataset(dataset_id, name, tags[dataset_id], tuple(homes[dataset_id]), change, latest_ms)
 
 
 def _scorers(database: sqlite3.Connection) -> Iterator[ScorerVersions]:

@@ -18,7 +18,8 @@ class TableEntry:
     sent. ``made``: pushes from here made it there; if it
     is deleted here, it is deleted there. ``file`` is the number of the file that it was in then: another file that
     lacks it says nothing. ``tags`` are the names of a dataset's tags that were here and there then: those that are
-    removed here since are removed there.
+    removed here since are removed there. ``until`` is the time up to which changes of a dataset's records are there, in
+    ms since the epoch by the clock here; 0 where that was not noted.
     """
 
     remote: str = ""
@@ -28,12 +29,14 @@ class TableEntry:
     made: bool = False
     file: int = 0
     tags: tuple[str, ...] = ()
+    until: int = 0
 
     @classmethod
     def of(cls, line: Mapping[str, Any]) -> TableEntry:
         """From a line of the ledger."""
         version, made, file = line.get("version", ""), line.get("made", False), line.get("file", 0)
-        return cls(line["remote"], line["print"], line["sent"], version, made, file, tuple(line.get("tags", ())))
+        tags = tuple(line.get("tags", ()))
+        return cls(line["remote"], line["print"], line["sent"], version, made, file, tags, line.get("until", 0))
 
 
 def table_line(kind: str, key: str, entry: TableEntry) -> dict[str, Any]:
@@ -48,4 +51,5 @@ def table_line(kind: str, key: str, entry: TableEntry) -> dict[str, Any]:
         **({"version": entry.version} if entry.version else {}),
         **({"made": True, "file": entry.file} if entry.made else {}),
         **({"tags": list(entry.tags)} if entry.tags else {}),
+        **({"until": entry.until} if entry.until else {}),
     }

@@ -2,8 +2,8 @@
 
 MLflow's own code keeps them (``workspace/mlflow.db``), so they come only where MLflow is installed. A dataset is found
 again by the tag that says which one of the server it is, records by their inputs, versions of scorers by their
-content, label schemas by their names. What was changed here stays; what was deleted here after pushes from here had
-made it there does not come back.
+content, label schemas by their names. What was changed here since it was last the same on both sides stays, and what
+was changed there as well is named; what was deleted here after pushes from here had made it there does not come back.
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ from mltrack_sync.mlflow.plan.pending_tables import deleted_here, tables_time
 from mltrack_sync.mlflow.plan.tables import same_content
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from mltrack.mlflow_plugin.tables_reader import EvaluationDataset
+    from mltrack.mlflow_plugin.tables_reader import EvaluationDataset, LabelSchema
     from mltrack_sync.http.shapes import Fields
+    from mltrack_sync.mlflow.api.tables import RemoteSchema
     from mltrack_sync.mlflow.pull.experiments import Experiments
     from mltrack_sync.mlflow.pull.session import PullSession
 
@@ -45,6 +46,8 @@ __all__ = ["TablesPull"]
 
 EXPERIMENTS_AT_ONCE = 50
 RECORD_FIELDS = ("inputs", "outputs", "expectations", "tags", "source")
+EDITED_FIELDS = ("outputs", "expectations", "tags")
+WORDS_MAX = 80
 
 
 class TablesPull:
@@ -141,14 +144,17 @@ class TablesPull:
         here = {each.dataset_id: each for each in read_tables(self._session.store).datasets}
         local = self._local(remote, here)
         known = self._entry(EVALUATION_DATASET, local.dataset_id) if local is not None else TableEntry()
-        if local is not None and known.version == remote.version:
+        was_sent = local is None or known.fingerprint == local.fingerprint
+        tags = {key: value for key, value in remote.tags.items() if key not in (DATASET_ID_TAG, *ORIGIN_TAGS)}
+        has_records = local is None or known.version != remote.version  # new ones, or changed ones
+        if not has_records and not (was_sent and local is not None and _differ(local.tags, tags, known.tags)):
             return
         if self._is_dry():
             return
         homes = [self._experiments.local(each) for each in self._client.dataset_experiments(remote.dataset_id)]
         ids = [each.experiment_id for each in homes]
         what = f"evaluation dataset {printable(remote.name)!r}"
-        tags = {key: value for key, value in remote.tags.items() if key != DATASET_ID_TAG}
+        edited: dict[str, Fields] = {}
         if local is None:
             own = {ORIGIN_TAG: self._session.origin.url, ORIGIN_DATASET_TAG: remote.dataset_id}
             made = self._write(what, partial(self._tracking().create_dataset, remote.name, {**tags, **own}, ids))
@@ -157,13 +163,14 @@ class TablesPull:
             dataset_id = str(made.dataset_id)
         else:
             dataset_id = local.dataset_id
-            new = {key: value for key, value in tags.items() if key not in local.tags and key not in known.tags}
-            if new:
-                self._write(what, partial(self._tracking().set_dataset_tags, dataset_id, new))
-        for page in self._client.records(remote.dataset_id):
+            self._put_tags(what, local, tags, known, was_sent=was_sent)
+            if not was_sent:
+                records = read_records(self._session.store, dataset_id, after_ms=known.until)
+                edited = {_inputs(record): record for record in records}
+        for page in self._client.records(remote.dataset_id) if has_records else ():
             self._session.check()
-            self._put_records(what, dataset_id, page)
-        self._settle(dataset_id, remote, was_sent=local is None or known.fingerprint == local.fingerprint)
+            self._put_records(what, dataset_id, page, edited)
+        self._settle(dataset_id, remote, was_sent=was_sent)
 
     def _local(self, remote: RemoteDataset, here: dict[str, EvaluationDataset]) -> EvaluationDataset | None:
         """What it is here: what was pushed from here, or pulled before."""
@@ -175,8 +182,34 @@ class TablesPull:
                 return dataset
         return None
 
-    def _put_records(self, what: str, dataset_id: str, page: Sequence[Fields]) -> None:
-        records = [{name: row[name] for name in RECORD_FIELDS if row.get(name) not in (None, {})} for row in page]
+    def _put_tags(
+        self, what: str, local: EvaluationDataset, tags: Fields, known: TableEntry, *, was_sent: bool
+    ) -> None:
+        """Set the server's tags; those that are here stay if something was changed here since they were the same."""
+        if was_sent:
+            new = {key: value for key, value in tags.items() if local.tags.get(key) != value}
+            gone = [key for key in known.tags if key in local.tags and key not in tags]
+        else:
+            new = {key: value for key, value in tags.items() if key not in local.tags and key not in known.tags}
+            gone = []
+        if new:
+            self._write(what, partial(self._tracking().set_dataset_tags, local.dataset_id, new))
+        for key in gone:
+            self._write(what, partial(self._tracking().delete_dataset_tag, local.dataset_id, key))
+
+    def _put_records(self, what: str, dataset_id: str, page: Sequence[Fields], edited: Mapping[str, Fields]) -> None:
+        """Set records; those that were edited here, by their inputs, stay as they are."""
+        records = []
+        for row in page:
+            record = {name: row[name] for name in RECORD_FIELDS if row.get(name) not in (None, {})}
+            mine = edited.get(_inputs(record))
+            if mine is None:
+                records.append(record)
+            elif any(mine.get(name) != record.get(name) for name in EDITED_FIELDS):
+                self._session.note_some(
+                    "records of evaluation datasets were changed here: they stay as they are here",
+                    f"{what}: a record was changed here, it stays as it is: {printable(_inputs(record))[:WORDS_MAX]}",
+                )
         if records:
             self._write(what, partial(self._tracking().upsert_dataset_records, dataset_id, records))
 
@@ -195,6 +228,7 @@ class TablesPull:
             version=remote.version,
             sent=sent,
             tags=tuple(tags),
+            until=now.latest_ms if was_sent else known.until,
         )
         self._session.ledger.table_sent(EVALUATION_DATASET, dataset_id, entry)
 
@@ -244,26 +278,46 @@ class TablesPull:
     # --- label schemas ---
 
     def _pull_schemas(self, remote_id: str) -> None:
-        here = {each.key for each in read_tables(self._session.store).schemas}
-        here |= {key for kind, key in self._deleted_here() if kind == LABEL_SCHEMA}
+        here = {each.key: each for each in read_tables(self._session.store).schemas}
+        deleted = {key for kind, key in self._deleted_here() if kind == LABEL_SCHEMA}
         for remote in self._client.schemas(remote_id):
-            if f"{self._home(remote_id)}/{remote.name}" in here or self._is_dry():
-                continue
-            home = self._experiments.local(remote_id).experiment_id
-            what = f"label schema {printable(remote.name)!r}"
-            if self._write(what, partial(self._create_schema, home, remote.fields)) is None:
-                continue
-            made = {each.key: each for each in read_tables(self._session.store).schemas}[f"{home}/{remote.name}"]
-            self._session.ledger.table_sent(LABEL_SCHEMA, made.key, TableEntry("", made.fingerprint))
+            key = f"{self._home(remote_id)}/{remote.name}"
+            if key not in deleted and self._is_news(remote, here.get(key)) and not self._is_dry():
+                self._pull_schema(remote_id, remote, here.get(key))
+
+    def _is_news(self, remote: RemoteSchema, local: LabelSchema | None) -> bool:
+        """Whether it is to be set here: it is not here, or was changed there and not here."""
+        if local is None:
+            return True
+        known = self._entry(LABEL_SCHEMA, local.key)
+        if not known.fingerprint or known.version == remote.content:
+            return False
+        if known.fingerprint == local.fingerprint:
+            return True
+        self._session.note(f"label schema {printable(remote.name)!r} was changed here: it stays as it is here")
+        return False
+
+    def _pull_schema(self, remote_id: str, remote: RemoteSchema, local: LabelSchema | None) -> None:
+        home = self._experiments.local(remote_id).experiment_id
+        what = f"label schema {printable(remote.name)!r}"
+        write = self._create_schema if local is None else self._change_schema
+        if self._write(what, partial(write, home, remote.fields)) is None:
+            return
+        now = {each.key: each for each in read_tables(self._session.store).schemas}[f"{home}/{remote.name}"]
+        entry = replace(self._entry(LABEL_SCHEMA, now.key), fingerprint=now.fingerprint, version=remote.content)
+        self._session.ledger.table_sent(LABEL_SCHEMA, now.key, entry)
+
+    def _change_schema(self, home: str, fields: Fields) -> Any:
+        given = _schema_of(fields)
+        return self._tracking().update_label_schema(
+            self._tracking().get_label_schema_by_name(home, given.name).schema_id,
+            input=given.input,
+            instruction=given.instruction or "",
+            enable_comment=given.enable_comment,
+        )
 
     def _create_schema(self, home: str, fields: Fields) -> Any:
-        from mlflow.genai.label_schemas import LabelSchema
-        from mlflow.protos.label_schemas_pb2 import LabelSchema as Proto
-        from mlflow.utils.proto_json_utils import parse_dict
-
-        message = Proto()
-        parse_dict(dict(fields), message)
-        given = LabelSchema.from_proto(message)
+        given = _schema_of(fields)
         return self._tracking().create_label_schema(
             home,
             name=given.name,
@@ -279,3 +333,26 @@ class TablesPull:
             known = self._session.ledger.state.experiments.items()
             return next((local for local, entry in list(known) if entry.remote == remote_id), "")
         return self._experiments.local(remote_id).experiment_id
+
+
+def _differ(local: Mapping[str, str], remote: Mapping[str, str], had: Collection[str]) -> bool:
+    """Whether the server has other tags than these, of which both sides had ``had``."""
+    return any(local.get(key) != value for key, value in remote.items()) or any(
+        key in local and key not in remote for key in had
+    )
+
+
+def _inputs(record: Fields) -> str:
+    """What says which record of its dataset one is."""
+    return json.dumps(record.get("inputs"), sort_keys=True)
+
+
+def _schema_of(fields: Fields) -> Any:
+    """MLflow's entity of a label schema."""
+    from mlflow.genai.label_schemas import LabelSchema
+    from mlflow.protos.label_schemas_pb2 import LabelSchema as Proto
+    from mlflow.utils.proto_json_utils import parse_dict
+
+    message = Proto()
+    parse_dict(dict(fields), message)
+    return LabelSchema.from_proto(message)

@@ -2,7 +2,8 @@
 
 A dataset carries the tag ``mltrack.dataset_id``, which is looked for before one is created; a scorer's versions are
 compared with those of the remote by their content; a label schema is known by its name. So an answer that was lost
-makes no second one. What is deleted here is deleted on the remote, if pushes from here made it there.
+makes no second one. Of a dataset's records those are sent that were changed here since the last time: others may have
+been changed there. What is deleted here is deleted on the remote, if pushes from here made it there.
 """
 
 from __future__ import annotations
@@ -106,13 +107,17 @@ class TablesPush:
             if key not in tags:
                 with _already_gone():
                     self._client.untag_dataset(entry.remote, key)
-        records = read_records(self._session.store, dataset.dataset_id)
-        for batch in _batches(records):
+        for batch in _batches(read_records(self._session.store, dataset.dataset_id, after_ms=entry.until)):
             self._session.check()
             self._client.put_records(entry.remote, batch)
-        counted = max(entry.sent, len(records))
-        names = tuple(sorted(tags))
-        sent = replace(entry, fingerprint=dataset.fingerprint, sent=counted, file=self._file, tags=names)
+        sent = replace(
+            entry,
+            fingerprint=dataset.fingerprint,
+            sent=max(entry.sent, len(read_records(self._session.store, dataset.dataset_id))),
+            file=self._file,
+            tags=tuple(sorted(tags)),
+            until=dataset.latest_ms,
+        )
         self._session.ledger.table_sent(EVALUATION_DATASET, dataset.key, sent)
 
     def _find_or_make(self, dataset: EvaluationDataset, homes: Sequence[str]) -> tuple[str, bool]:
@@ -147,9 +152,15 @@ class TablesPush:
 
     def _push_scorer(self, scorer: ScorerVersions, entry: TableEntry) -> None:
         remote_id = self._identities.experiment_by_id(scorer.experiment_id)
-        for number in range(entry.sent, len(scorer.versions)):
+        held: Counter[str] = Counter()
+        if entry.sent:  # versions may have been deleted here since, so their number says nothing
+            held.update(map(same_content, self._client.scorer_versions(remote_id, scorer.name)))
+        for number, serialized in enumerate(scorer.versions):
+            if held[same_content(serialized)]:
+                held[same_content(serialized)] -= 1
+                continue
             was_new = self._session.policy.settle(partial(self._settle_version, scorer, remote_id, number, []))
-            entry = replace(entry, sent=number + 1, made=entry.made or (was_new and number == 0), file=self._file)
+            entry = replace(entry, sent=entry.sent + 1, made=entry.made or (was_new and number == 0), file=self._file)
             self._session.ledger.table_sent(SCORER, scorer.key, entry)
         sent = max(entry.sent, len(scorer.versions))
         done = TableEntry("", scorer.fingerprint, sent, made=entry.made, file=self._file)

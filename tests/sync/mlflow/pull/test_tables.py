@@ -179,3 +179,57 @@ def test_what_was_changed_on_both_sides_before_a_pull_goes_with_the_next_push(
         records = [row["inputs"]["q"] for page in client.records(dataset) for row in page]
         versions = [json.loads(text)["description"] for text in client.scorer_versions(there, "short")]
     assert (sorted(records), versions) == (["ours", "theirs"], ["first", "theirs", "ours"])
+
+
+@pytest.mark.slow
+def test_a_record_that_was_changed_here_stays_and_the_pull_says_so(
+    store: Store, remote: Remote, server: MlflowServer, experiment: str, mine: Selection
+) -> None:
+    tracking, rest = TrackingStore(f"mltrack://{store.path}"), client_of(server)
+    home = str(tracking.get_experiment_by_name(experiment).experiment_id)
+    here = tracking.create_dataset("questions", experiment_ids=[home]).dataset_id
+    tracking.upsert_dataset_records(here, [{"inputs": {"q": n}, "expectations": {"a": "first"}} for n in range(3)])
+    push(store, remote)
+    there = str(rest.get_experiment_by_name(experiment).experiment_id)
+    dataset = rest.search_datasets(experiment_ids=[there])[0].dataset_id
+    tracking.upsert_dataset_records(here, [{"inputs": {"q": 0}, "expectations": {"a": "ours"}}])
+    rest.upsert_dataset_records(dataset, [{"inputs": {"q": n}, "expectations": {"a": "theirs"}} for n in range(2)])
+    (note,) = pull(store, remote, selection=mine).notes
+    assert 'a record was changed here, it stays as it is: {"q": 0}' in note
+    whole = {0: "ours", 1: "theirs", 2: "first"}
+    assert {row["inputs"]["q"]: row["expectations"]["a"] for row in read_records(store, here)} == whole
+    push(store, remote)
+    client = TablesClient(Transport(MlflowWorkspace(server.url, environ={}), policy=RetryPolicy(), connections_max=1))
+    with contextlib.closing(client.transport):
+        records = [row for page in client.records(dataset) for row in page]
+    assert {row["inputs"]["q"]: row["expectations"]["a"] for row in records} == whole
+
+
+@pytest.mark.slow
+def test_what_the_server_changed_of_a_schema_and_of_tags_comes_unless_it_was_changed_here(
+    store: Store, remote: Remote, server: MlflowServer, experiment: str, mine: Selection
+) -> None:
+    tracking, rest = TrackingStore(f"mltrack://{store.path}"), client_of(server)
+    home = str(tracking.get_experiment_by_name(experiment).experiment_id)
+    here = tracking.create_dataset("questions", tags={"team": "a", "old": "1"}, experiment_ids=[home]).dataset_id
+    answers = InputCategorical(options=["yes", "no"])
+    schemas = [
+        tracking.create_label_schema(home, name=name, type=LabelSchemaType.FEEDBACK, input=answers).schema_id
+        for name in ("left", "touched")
+    ]
+    push(store, remote)
+    there = str(rest.get_experiment_by_name(experiment).experiment_id)
+    dataset = rest.search_datasets(experiment_ids=[there])[0].dataset_id
+    rest.set_dataset_tags(dataset, {"team": "theirs"})
+    rest.delete_dataset_tag(dataset, "old")
+    for name in ("left", "touched"):
+        rest.update_label_schema(rest.get_label_schema_by_name(there, name).schema_id, instruction="theirs")
+    tracking.update_label_schema(schemas[1], instruction="ours")
+    (note,) = pull(store, remote, selection=mine).notes
+    assert "label schema 'touched' was changed here" in note
+    assert {each.name: each.instruction for each in read_tables(store).schemas} == {"left": "theirs", "touched": "ours"}
+    tags = tracking.get_dataset(here).tags
+    assert (tags["team"], "old" in tags) == ("theirs", False)
+    assert push(store, remote).evaluation_items == 1
+    assert rest.get_label_schema_by_name(there, "touched").instruction == "ours"
+    assert pull(store, remote, selection=mine).evaluation_items == 0

@@ -140,6 +140,50 @@ def test_they_arrive_once_and_follow_changes(
 
 
 @pytest.mark.slow
+def test_a_version_made_after_another_was_deleted_arrives(
+    store: Store,
+    tracking: TrackingStore,
+    server: MlflowServer,
+    remote: Remote,
+    experiment: str,
+    there: TablesClient,
+) -> None:
+    home = fill(tracking, experiment)
+    push(store, remote)
+    tracking.delete_scorer(home, "short", version=2)
+    push(store, remote)
+    tracking.register_scorer(home, "short", json.dumps({**JUDGE, "description": "fourth"}))
+    push(store, remote)
+    assert held(there, server, experiment)["scorers"] == ["first", "second", "first", "fourth"]
+    tracking.delete_scorer(home, "short")
+    push(store, remote)
+    assert held(there, server, experiment)["scorers"] == []
+
+
+@pytest.mark.slow
+def test_a_push_sends_the_records_that_were_changed_here_and_no_others(
+    store: Store,
+    tracking: TrackingStore,
+    server: MlflowServer,
+    remote: Remote,
+    experiment: str,
+    there: TablesClient,
+) -> None:
+    home = str(tracking.get_experiment_by_name(experiment).experiment_id)
+    mine = tracking.create_dataset("questions", experiment_ids=[home]).dataset_id
+    tracking.upsert_dataset_records(mine, [{"inputs": {"q": n}, "expectations": {"a": "first"}} for n in range(3)])
+    push(store, remote)
+    (dataset,) = there.datasets([server.experiment_id(experiment)])
+    there.put_records(dataset.dataset_id, [{"inputs": {"q": 1}, "expectations": {"a": "theirs"}}])
+    tracking.upsert_dataset_records(mine, [{"inputs": {"q": 2}, "expectations": {"a": "ours"}}])
+    assert push(store, remote).evaluation_items == 1
+    answers = {
+        row["inputs"]["q"]: row["expectations"]["a"] for page in there.records(dataset.dataset_id) for row in page
+    }
+    assert answers == {0: "first", 1: "theirs", 2: "ours"}
+
+
+@pytest.mark.slow
 def test_a_tag_that_is_removed_from_a_dataset_is_removed_on_the_server_and_no_other(
     store: Store,
     tracking: TrackingStore,
