@@ -121,7 +121,10 @@ class RunData(BaseStore):
 
     def set_tag(self, run_id: str, tag: Any) -> None:
         """Set a tag; ``mlflow.runName`` renames the run."""
-        tag = _validate_tag(tag.key, tag.value)
+        try:
+            tag = _validate_tag(tag.key, tag.value)
+        except TypeError as error:  # of a name or a value that is not text
+            raise MlflowException(str(error)) from error
         self._pool.active(run_id)
         self._set_tags(run_id, {tag.key: tag.value})
 

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from mlflow.entities import LifecycleStage, Run, RunStatus
+from mlflow.exceptions import MlflowException
 from mlflow.store.tracking import SEARCH_MAX_RESULTS_THRESHOLD
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 from mlflow.utils.name_utils import _generate_random_name
@@ -137,6 +138,11 @@ class Runs(BaseStore):
         if run_status == RunStatus.RUNNING and end_time is None:
             self._pool.resume(run_id)
         held = self._pool.active(run_id)
+        if run_status is not None and run_status not in RunStatus.all_status():
+            raise MlflowException(
+                f"Could not get string corresponding to run status {run_status}."
+                f" Valid run statuses: {RunStatus.all_status()}"
+            )
         if run_name:
             self._pool.emit(run_id, {"type": "tag", "key": MLFLOW_RUN_NAME, "value": str(run_name)})
         if run_status is not None or end_time is not None:
@@ -224,7 +230,7 @@ class Runs(BaseStore):
         """A page of runs that match a filter, and the token of the next page."""
         check_max_results(max_results, null=True)
         LifecycleStage.view_type_to_stages(run_view_type)
-        with with_filter_words(filter_string, order_by):
+        with with_filter_words(filter_string, order_by, page_token):
             found = self._store.search_runs(
                 [decimal_id(experiment_id) for experiment_id in experiment_ids],
                 filter_string or "",
