@@ -93,11 +93,13 @@ class TablesPush:
     def _push_dataset(self, dataset: EvaluationDataset, entry: TableEntry) -> None:
         here = self._session.store.workspace.experiments()
         homes = [self._identities.experiment_by_id(each) for each in dataset.experiment_ids if each in here]
-        if not entry.remote:
+        linked = self._experiments_of(entry.remote)
+        if linked is None:
             remote, made = self._session.policy.settle(lambda again: self._find_or_make(dataset, homes))
             entry = TableEntry(remote, made=made, file=self._file)
             self._session.ledger.table_sent(EVALUATION_DATASET, dataset.key, entry)
-        missing = sorted(set(homes) - set(self._client.dataset_experiments(entry.remote)))
+            linked = self._client.dataset_experiments(entry.remote)
+        missing = sorted(set(homes) - set(linked))
         if missing:
             self._client.add_dataset_to(entry.remote, missing)
         tags = {key: value for key, value in dataset.tags.items() if key not in (*ORIGIN_TAGS, DATASET_ID_TAG)}
@@ -119,6 +121,15 @@ class TablesPush:
             until=dataset.latest_ms,
         )
         self._session.ledger.table_sent(EVALUATION_DATASET, dataset.key, sent)
+
+    def _experiments_of(self, remote_id: str) -> Sequence[str] | None:
+        """The experiments of a remote dataset; None if it does not exist: it was not sent yet, or deleted there since.
+
+        Of one that does not exist, servers answer that it has no experiments.
+        """
+        linked: Sequence[str] = self._client.dataset_experiments(remote_id) if remote_id else ()
+        exists = linked or (remote_id and any(each.dataset_id == remote_id for each in self._client.datasets()))
+        return linked if exists else None
 
     def _find_or_make(self, dataset: EvaluationDataset, homes: Sequence[str]) -> tuple[str, bool]:
         """Its id on the remote: the one that it was pulled from, the one with its tag, or a new one.

@@ -184,6 +184,31 @@ def test_a_push_sends_the_records_that_were_changed_here_and_no_others(
 
 
 @pytest.mark.slow
+def test_what_was_deleted_on_the_server_is_sent_again_once_it_is_changed(
+    store: Store,
+    tracking: TrackingStore,
+    server: MlflowServer,
+    remote: Remote,
+    experiment: str,
+    there: TablesClient,
+) -> None:
+    home = fill(tracking, experiment)
+    push(store, remote)
+    on_server = server.experiment_id(experiment)
+    (dataset,) = there.datasets([on_server])
+    there.delete_dataset(dataset.dataset_id)
+    there.delete_scorer(on_server, "short")
+    assert push(store, remote).evaluation_items == 0
+    (mine,) = tracking.search_datasets(experiment_ids=[home])
+    tracking.upsert_dataset_records(mine.dataset_id, [{"inputs": {"q": "late"}}])
+    tracking.register_scorer(home, "short", json.dumps({**JUDGE, "description": "third"}))
+    report = push(store, remote)
+    assert (report.complete, report.evaluation_items) == (True, 2)
+    found = held(there, server, experiment)
+    assert (len(found["records"]), found["scorers"]) == (5, ["first", "second", "first", "third"])
+
+
+@pytest.mark.slow
 def test_a_tag_that_is_removed_from_a_dataset_is_removed_on_the_server_and_no_other(
     store: Store,
     tracking: TrackingStore,
