@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +129,25 @@ def test_a_removed_store_is_reported_at_once_and_at_the_end_and_never_recreated(
     assert not root.exists()
     with fluent.start_run(), pytest.raises(NotFoundError, match="no run"):  # as ever: made where there is none
         Store.open(root).run(run.run_id)
+
+
+def test_all_threads_find_a_moved_store_at_once(tmp_path: Path) -> None:
+    current_store.set_store(tmp_path / "0")
+    together = threading.Barrier(4)
+
+    def look(run: mltrack.Run) -> Path:
+        together.wait()
+        return run.folder.path.parents[1]
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with fluent.start_run() as run, ThreadPoolExecutor(4) as pool:
+            for number in range(200):
+                moved = (tmp_path / str(number)).rename(tmp_path / str(number + 1))
+                assert set(pool.map(look, [run] * 4)) == {moved}
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def test_the_chosen_experiment_is_created_in_a_store_that_replaces_a_moved_one(tmp_path: Path) -> None:

@@ -169,12 +169,13 @@ class Recorder:
                         str(self._layout.root),
                     )
             elif where != self._layout.root:
-                self._layout = self._layout.moved_to(where)
-                self._folder = self._layout.run(self._folder.run_id)
+                moved = self._layout.moved_to(where)
+                self._folder = moved.run(self._folder.run_id)
                 self.points.move_to(self._folder.points)
                 if self._events is not None:
                     self._events.move_to(self._folder.events)
                 self._anchor, self._gone = Anchor.of(where), False
+                self._layout = moved  # last: other threads that see it go on without the lock
                 say(
                     "run %s: its store was moved to %s; recording goes on there",
                     self._folder.run_id,
