@@ -8,12 +8,13 @@ search for a text in spans is measured on our store only: MLflow's takes minutes
 
 A trace is made by functions with ``@mlflow.trace``; what the traced function waits is the time its outermost call
 takes. Long traces are logged span by span, as MLflow does it while a program runs. For the push a server is started on
-loopback (SQLite, one worker); MLflow's client logs the same number of traces to it directly, the way it is set up to:
-by threads in the background, waited for at the end. It is done for small traces, and for longer ones of which every
-other span counts tokens, as those of calls of a language model do. The server is the limit of both: its API takes the
-info of one trace in a request, so a push sends one for each trace, and the spans of a hundred in one; where the server
-rounds the duration of a trace otherwise, which it does not do where tokens are counted, one more sets it back. What no
-push can be faster than is measured as well: a bare HTTP client sends as many infos, and no spans.
+loopback (SQLite, four workers, which is MLflow's default); MLflow's client logs the same number of traces to it
+directly, the way it is set up to: by threads in the background, waited for at the end. It is done for small traces, and
+for longer ones of which every other span counts tokens, as those of calls of a language model do. The server is the
+limit of both: its API takes the info of one trace in a request, so a push sends one for each trace, and the spans of a
+hundred in one; where the server rounds the duration of a trace otherwise, which it does not do where tokens are
+counted, one more sets it back. What no push can be faster than is measured as well: a bare HTTP client sends as many
+infos, and no spans.
 """
 
 from __future__ import annotations

@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 
     from mltrack.store import Store
 
-__all__ = ["EvaluationDataset", "LabelSchema", "ScorerVersions", "Tables", "read_records", "read_tables"]
+__all__ = [
+    "EvaluationDataset",
+    "LabelSchema",
+    "ScorerVersions",
+    "Tables",
+    "changed_records",
+    "read_records",
+    "read_tables",
+]
 
 FILE = "mlflow.db"
 WRAPPED = "mlflow_wrapped"
@@ -30,7 +38,7 @@ WAIT_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class EvaluationDataset:
-    """A dataset without its records; ``change`` is a text that differs after any change of these.
+    """A dataset without its records; ``change`` is a text that differs after any change of these, ``records`` how many.
 
     ``latest_ms`` is when the last of them was changed, in ms since the epoch, but a time before it was read: what is
     changed later, in the same millisecond even, is changed after it.
@@ -41,6 +49,7 @@ class EvaluationDataset:
     tags: Mapping[str, str]
     experiment_ids: tuple[str, ...]
     change: str
+    records: int = 0
     latest_ms: int = 0
 
     @property
@@ -123,6 +132,15 @@ def read_tables(store: Store) -> Tables:
         return Tables(tuple(_datasets(database)), tuple(_scorers(database)), tuple(_schemas(database)), number)
 
 
+def changed_records(store: Store, dataset_id: str, after_ms: int) -> list[dict[str, Any]]:
+    """The records that were changed after a time, in ms since the epoch; all if it is not past: the clock was set back.
+
+    Raises:
+        StoreError: they can't be read.
+    """
+    return read_records(store, dataset_id, after_ms=after_ms if after_ms <= time.time() * 1000 else 0)
+
+
 def read_records(store: Store, dataset_id: str, *, after_ms: int = 0) -> list[dict[str, Any]]:
     """The records of a dataset as MLflow's API takes them, in the order in which they were made.
 
@@ -181,7 +199,8 @@ def _datasets(database: sqlite3.Connection) -> Iterator[EvaluationDataset]:
     for dataset_id, name, digest, records, latest in database.execute(counted):
         change = f"{digest} {records} {latest}"
         latest_ms = min(latest or 0, before_ms)
-        yield EvaluationDataset(dataset_id, name, tags[dataset_id], tuple(homes[dataset_id]), change, latest_ms)
+        linked_to = tuple(homes[dataset_id])
+        yield EvaluationDataset(dataset_id, name, tags[dataset_id], linked_to, change, records, latest_ms)
 
 
 def _scorers(database: sqlite3.Connection) -> Iterator[ScorerVersions]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack.environment import DATASET_ID_TAG, ORIGIN_DATASET_TAG, ORIGIN_TAG
 from mltrack.errors import RemoteError, StoreError
-from mltrack.mlflow_plugin.tables_reader import read_records, read_tables
+from mltrack.mlflow_plugin.tables_reader import changed_records, read_tables
 from mltrack.text.printable import printable
 from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.ledger.tables import TableEntry
@@ -165,7 +165,7 @@ class TablesPull:
             dataset_id = local.dataset_id
             self._put_tags(what, local, tags, known, was_sent=was_sent)
             if not was_sent:
-                records = read_records(self._session.store, dataset_id, after_ms=known.until)
+                records = changed_records(self._session.store, dataset_id, known.until)
                 edited = {_inputs(record): record for record in records}
         for page in self._client.records(remote.dataset_id) if has_records else ():
             self._session.check()
@@ -218,8 +218,7 @@ class TablesPull:
         now = next(each for each in read_tables(self._session.store).datasets if each.dataset_id == dataset_id)
         fingerprint = now.fingerprint if was_sent else ""
         known = self._entry(EVALUATION_DATASET, dataset_id)
-        have = len(read_records(self._session.store, dataset_id))
-        sent = max(known.sent, have) if was_sent else known.sent  # what waits to be sent is not there yet
+        sent = max(known.sent, now.records) if was_sent else known.sent  # what waits to be sent is not there yet
         tags = sorted((now.tags.keys() & remote.tags.keys() | {*known.tags}) - {DATASET_ID_TAG, *ORIGIN_TAGS})
         entry = replace(
             known,
@@ -312,7 +311,7 @@ class TablesPull:
         return self._tracking().update_label_schema(
             self._tracking().get_label_schema_by_name(home, given.name).schema_id,
             input=given.input,
-            instruction=given.instruction or "",
+            instruction=given.instruction or "",  # None would leave it as it is
             enable_comment=given.enable_comment,
         )
 

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mltrack.environment import DATASET_ID_TAG, ORIGIN_DATASET_TAG
-from mltrack.mlflow_plugin.tables_reader import read_records
+from mltrack.mlflow_plugin.tables_reader import changed_records
 from mltrack.text.printable import printable
 from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.ledger.tables import TableEntry
@@ -109,13 +109,13 @@ class TablesPush:
             if key not in tags:
                 with _already_gone():
                     self._client.untag_dataset(entry.remote, key)
-        for batch in _batches(read_records(self._session.store, dataset.dataset_id, after_ms=entry.until)):
+        for batch in _batches(changed_records(self._session.store, dataset.dataset_id, entry.until)):
             self._session.check()
             self._client.put_records(entry.remote, batch)
         sent = replace(
             entry,
             fingerprint=dataset.fingerprint,
-            sent=max(entry.sent, len(read_records(self._session.store, dataset.dataset_id))),
+            sent=max(entry.sent, dataset.records),
             file=self._file,
             tags=tuple(sorted(tags)),
             until=dataset.latest_ms,

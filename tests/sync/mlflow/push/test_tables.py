@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from mlflow.genai.label_schemas import InputCategorical, InputPassFail, InputText, LabelSchemaType
 
-from mltrack.mlflow_plugin.tables_reader import Tables, read_tables
+from mltrack.mlflow_plugin.tables_reader import Tables, changed_records, read_tables
 from mltrack.mlflow_plugin.tracking import TrackingStore
 from mltrack.store import Store
 from mltrack_sync import Remote, Selection, push
@@ -412,6 +412,16 @@ def test_a_file_that_is_not_a_database_keeps_nothing_else_from_going(
     report = push(store, remote)
     assert report.runs == 1
     assert any("mlflow.db can't be read" in words for words in report.problems)
+
+
+def test_after_the_clock_was_set_back_all_records_count_as_changed(
+    store: Store, tracking: TrackingStore, experiment: str
+) -> None:
+    home = str(tracking.get_experiment_by_name(experiment).experiment_id)
+    mine = tracking.create_dataset("questions", experiment_ids=[home]).dataset_id
+    tracking.upsert_dataset_records(mine, [{"inputs": {"q": 1}}])
+    (dataset,) = read_tables(store).datasets
+    assert len(changed_records(store, mine, dataset.latest_ms + 10**9)) == dataset.records == 1
 
 
 def test_a_request_has_so_many_records_and_bytes_at_most_or_one_long_record() -> None:
