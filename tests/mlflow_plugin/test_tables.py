@@ -142,6 +142,22 @@ def test_what_belongs_to_an_experiment_goes_with_it(tracking: Any) -> None:
     assert caught.value.error_code == "RESOURCE_DOES_NOT_EXIST"
 
 
+def test_a_deleted_trace_leaves_its_review_queues_and_a_removed_run_its_issues(tracking: Any) -> None:
+    experiment = tracking.create_experiment("reviewed")
+    queue = tracking.get_or_create_user_queue(experiment, user="me")
+    for number in (1, 2):
+        location = TraceLocation.from_experiment_id(experiment)
+        tracking.start_trace(TraceInfo(f"tr-{number}", location, number, TraceState.OK))
+    tracking.add_items_to_review_queue(queue.queue_id, item_ids=["tr-1", "tr-2"])
+    assert tracking.delete_traces(experiment, max_timestamp_millis=1) == 1
+    assert [item.item_id for item in tracking.list_review_queue_items(queue.queue_id)] == ["tr-2"]
+    run = tracking.create_run(experiment_id=experiment, user_id="me", start_time=1, tags=[], run_name="finder")
+    issue = tracking.create_issue(experiment, "slow", "answers take long", source_run_id=run.info.run_id)
+    tracking.delete_run(run.info.run_id)
+    tracking._hard_delete_run(run.info.run_id)
+    assert tracking.get_issue(issue.issue_id).source_run_id is None
+
+
 @pytest.mark.slow
 def test_tables_of_an_older_mlflow_are_migrated_and_those_of_a_newer_one_refused(
     tmp_path: Path, migrations_read_once: None

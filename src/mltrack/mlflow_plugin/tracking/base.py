@@ -15,6 +15,8 @@ from mltrack.mlflow_plugin.tracking.run_cache import RunCache
 from mltrack.mlflow_plugin.uris import open_store
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mltrack.mlflow_plugin.run_pool import RunPool
     from mltrack.store import Store
 
@@ -70,5 +72,7 @@ class BaseStore:
         """Log those metrics that name a logged model to that model, too; LoggedModels implements it."""
 
     @abstractmethod
-    def _remove_from_tables(self, experiment_id: str) -> None:
-        """Remove what MLflow's tables have of an experiment; DatabaseMethods implements it."""
+    def _remove_from_tables(
+        self, *, experiment_id: str | None = None, run_id: str | None = None, trace_ids: Sequence[str] = ()
+    ) -> None:
+        """Remove what MLflow's tables have of things that are removed for good; DatabaseMethods implements it."""

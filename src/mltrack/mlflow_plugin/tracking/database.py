@@ -32,6 +32,7 @@ __all__ = ["DatabaseMethods", "delegate"]
 
 PASSPHRASE = "MLFLOW_CRYPTO_KEK_PASSPHRASE"
 ISSUES_PAGE = 1000
+IDS_AT_ONCE = 500
 
 
 class DatabaseMethods(BaseStore):
@@ -80,10 +81,12 @@ class DatabaseMethods(BaseStore):
         except NotImplementedError as error:
             raise refusal(name, "this") from error
 
-    def _remove_from_tables(self, experiment_id: str) -> None:
-        """Remove what the tables have of an experiment that is removed for good."""
+    def _remove_from_tables(
+        self, *, experiment_id: str | None = None, run_id: str | None = None, trace_ids: Sequence[str] = ()
+    ) -> None:
+        """Remove what the tables have of things that are removed for good."""
         if os.path.exists(self._tables_file):
-            self._database().remove(experiment_id)
+            self._database().remove(experiment_id, run_id, list(trace_ids))
 
     # --- those that need more than to be passed on ---
 
@@ -201,7 +204,7 @@ def _existing(get: Callable[[str], Any], ids: Iterable[Any]) -> list[Any]:
 
 def _sql_store(uri: str, folder: Path, store: Any) -> Any:
     # imported at the first use: MLflow's SQL tables take a second to import
-    from mlflow.store.tracking.dbmodels.models import SqlExperiment, SqlRun
+    from mlflow.store.tracking.dbmodels.models import SqlExperiment, SqlReviewQueueItem, SqlRun
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     class Tables(SqlAlchemyStore):
@@ -256,12 +259,17 @@ def _sql_store(uri: str, folder: Path, store: Any) -> Any:
                     for row in rows:
                         session.merge(row)
 
-        def remove(self, experiment_id: str) -> None:
-            """Remove an experiment's row, and with it what belongs to the experiment."""
+        def remove(self, experiment_id: str | None, run_id: str | None, trace_ids: list[str]) -> None:
+            """Remove an experiment's row and what belongs to it, a run's row, and traces from review queues."""
             with self.ManagedSessionMaker(read_only=False) as session:
-                row = session.get(SqlExperiment, int(experiment_id))
-                if row is not None:
-                    session.delete(row)
+                for kind, key in ((SqlExperiment, experiment_id and int(experiment_id)), (SqlRun, run_id)):
+                    row = None if key is None else session.get(kind, key)
+                    if row is not None:
+                        session.delete(row)
+                for start in range(0, len(trace_ids), IDS_AT_ONCE):
+                    some = trace_ids[start : start + IDS_AT_ONCE]
+                    items = session.query(SqlReviewQueueItem).filter(SqlReviewQueueItem.item_type == "trace")
+                    items.filter(SqlReviewQueueItem.item_id.in_(some)).delete(synchronize_session=False)
 
     return Tables()
 

@@ -137,7 +137,7 @@ class Experiments(BaseStore):
                 self._store.logged_models.purge(model.model_id)
         self._store.workspace.remove(experiment.experiment_id)
         self._store.traces.remove(experiment.experiment_id)
-        self._remove_from_tables(experiment.experiment_id)
+        self._remove_from_tables(experiment_id=experiment.experiment_id)
 
     # --- searching ---
 

@@ -196,6 +196,7 @@ class Runs(BaseStore):
         with self._runs.reading(run_id):
             self._pool.close(run_id)
         self._purge(run_id)
+        self._remove_from_tables(run_id=run_id)
 
     def _get_deleted_runs(self, older_than: int = 0) -> list[str]:
         """The ids of the runs that were deleted at least ``older_than`` ms ago."""

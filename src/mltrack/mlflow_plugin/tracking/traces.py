@@ -273,4 +273,5 @@ class Traces(BaseStore):
         facts = [{"type": "delete", "trace_id": trace.trace_id} for trace in chosen]
         if facts:
             self._store.traces.add(experiment_id, *facts)
+            self._remove_from_tables(trace_ids=[trace.trace_id for trace in chosen])
         return len(facts)
