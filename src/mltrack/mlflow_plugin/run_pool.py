@@ -306,7 +306,7 @@ def status_event(status: str, end_time: int | None) -> Event:
 
 
 def _no_run(run_id: str) -> NotFoundError:
-    return NotFoundError(f"Run with id={run_id} not found", hint="see: mltrack ls")
+    return NotFoundError(f"Run with id={run_id} not found")  # and no hint: MLflow's pages look how it ends
 
 
 def _not_active(run_id: str, stage: str) -> RunStateError:

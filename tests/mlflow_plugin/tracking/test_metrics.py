@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
+import flask
 import numpy as np
 import pytest
 from mlflow.entities import Metric
@@ -35,6 +37,22 @@ def log(tracking: Any, run_id: str, *points: tuple[float, int, int], key: str = 
 
 def rows(metrics: Any) -> list[tuple[float, int, int]]:
     return [(m.value, m.timestamp, m.step) for m in metrics]
+
+
+# --- for MLflow's pages ---
+
+
+def test_graphql_alone_is_answered_without_infinities(tracking: Any, run_id: str, kind: str) -> None:
+    log(tracking, run_id, (math.inf, 1, 1), key="above")
+    log(tracking, run_id, (-math.inf, 1, 1), key="below")
+    log(tracking, run_id, (math.nan, 1, 1), key="diverged")
+    greatest = sys.float_info.max
+    with flask.Flask("server").test_request_context("/graphql"):
+        latest = tracking.get_run(run_id).data.metrics
+        assert (latest["above"], latest["below"]) == (greatest, -greatest)
+        assert math.isnan(latest["diverged"])
+        assert rows(tracking.get_metric_history_bulk_interval([run_id], "above", 10, None, None)) == [(greatest, 1, 1)]
+    assert tracking.get_run(run_id).data.metrics["above"] == (math.inf if kind == "mltrack" else greatest)
 
 
 # --- whole ---

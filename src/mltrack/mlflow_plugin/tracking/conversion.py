@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from mlflow.entities import (
     Dataset,
     DatasetInput,
@@ -25,6 +26,7 @@ from mlflow.utils.uri import append_to_uri_path
 
 from mltrack.disk.codec import BadLine, decode_line
 from mltrack.disk.filesystem import read_small
+from mltrack.mlflow_plugin.tracking.graphql import representable
 from mltrack.mlflow_plugin.uris import artifact_uri
 from mltrack.text.encodable import encodable, encodable_pairs
 
@@ -97,8 +99,13 @@ def as_run_data(
     latest: Iterable[tuple[str, float, int, int]], params: Mapping[str, str], tags: Mapping[str, str]
 ) -> Any:
     """MLflow's run data, with the latest point of each metric: (key, value, step, time in ns)."""
+    points = list(latest)
+    values = representable(np.array([value for _, value, _, _ in points], dtype=np.float64)).tolist()
     return RunData(
-        [Metric(encodable(key), value, time // 1_000_000, step) for key, value, step, time in latest],
+        [
+            Metric(encodable(key), value, time // 1_000_000, step)
+            for (key, _, step, time), value in zip(points, values, strict=True)
+        ],
         [Param(key, value) for key, value in encodable_pairs(params).items()],
         [RunTag(key, value) for key, value in encodable_pairs(tags).items()],
     )

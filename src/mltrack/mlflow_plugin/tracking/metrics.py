@@ -16,6 +16,7 @@ from mltrack.drawing.sampling import sample
 from mltrack.errors import NotFoundError, UsageError
 from mltrack.mlflow_plugin.errors import raises_mlflow
 from mltrack.mlflow_plugin.tracking.base import BaseStore
+from mltrack.mlflow_plugin.tracking.graphql import representable
 from mltrack.process.collecting import without_collecting
 
 if TYPE_CHECKING:
@@ -157,8 +158,9 @@ def _ordered(history: History, *, by_time: bool) -> History:
 
 
 def _metrics(key: str, history: History) -> list[Any]:
+    values = representable(history.values)
     with without_collecting():
-        return list(map(Metric, repeat(key), history.values.tolist(), history.times.tolist(), history.steps.tolist()))
+        return list(map(Metric, repeat(key), values.tolist(), history.times.tolist(), history.steps.tolist()))
 
 
 def _of_run(run_id: str, key: str, history: History) -> list[Any]:

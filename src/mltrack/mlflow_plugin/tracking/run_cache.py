@@ -83,7 +83,7 @@ class RunCache:
 
 
 def _no_run(run_id: str) -> NotFoundError:
-    return NotFoundError(f"Run with id={run_id} not found", hint="see: mltrack ls")
+    return NotFoundError(f"Run with id={run_id} not found")  # and no hint: MLflow's pages look how it ends
 
 
 _ALIVE: weakref.WeakSet[RunCache] = weakref.WeakSet()
