@@ -52,12 +52,16 @@ def comparator_test(comparator: str, value: Any) -> Test:
     valid finds nothing.
 
     Raises:
-        UsageError: there is no such comparator.
+        UsageError: there is no such comparator, or it does not apply to such a value.
     """
     compared = _COMPARED.get(comparator)
     if compared is not None:
         return lambda held: held is not None and compared(held, value)
     match comparator:
+        case "IN" | "NOT IN" if isinstance(value, str):
+            raise UsageError(f"{comparator} takes a list, not {value!r}", hint="write for example: ('a', 'b')")
+        case "LIKE" | "ILIKE" | "RLIKE" if not isinstance(value, str):
+            raise UsageError(f"{comparator} takes a text, not {value!r}", hint="put one text between single quotes")
         case "IN":
             return lambda held: held is not None and held in value
         case "NOT IN":

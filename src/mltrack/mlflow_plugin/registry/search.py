@@ -13,6 +13,7 @@ from mlflow.utils.search_utils import SearchModelUtils, SearchModelVersionUtils,
 from mltrack.catalog.comparators import LISTS, NUMBERS, TEXTS, comparator_test
 from mltrack.entities import ModelVersion, RegisteredModel
 from mltrack.environment import PROMPT_TAG
+from mltrack.mlflow_plugin.arguments import offset_of, parsing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -50,7 +51,8 @@ def find_models(
     Raises:
         MlflowException: the filter or the order does not parse.
     """
-    clauses = [_clause(parsed) for parsed in SearchModelUtils.parse_search_filter(filter_string)]
+    with parsing("filter", filter_string):
+        clauses = [_clause(parsed) for parsed in SearchModelUtils.parse_search_filter(filter_string)]
     order = _models_order(order_by)
     for clause in clauses:
         _check(clause, {"name": (*TEXTS, *LISTS)})
@@ -74,7 +76,8 @@ def find_versions(
     Raises:
         MlflowException: the filter or the order does not parse.
     """
-    clauses = [_clause(parsed) for parsed in SearchModelVersionUtils.parse_search_filter(filter_string)]
+    with parsing("filter", filter_string):
+        clauses = [_clause(parsed) for parsed in SearchModelVersionUtils.parse_search_filter(filter_string)]
     for clause in clauses:
         _check(
             clause,
@@ -108,7 +111,7 @@ def page(
     Raises:
         MlflowException: the token is invalid.
     """
-    offset = SearchUtils.parse_start_offset_from_page_token(page_token)
+    offset = offset_of(page_token)
     more = len(found) > offset + max_results
     token = SearchUtils.create_page_token(offset + max_results) if more else None
     return PagedList([shown(row) for row in found[offset : offset + max(0, max_results)]], token)
@@ -129,7 +132,7 @@ def _check(clause: _Clause, comparators: Mapping[str, tuple[str, ...]]) -> None:
     else:
         raise _invalid(f"Invalid attribute name: {clause.key}")
     if clause.comparator not in allowed:
-        raise _invalid(f"Invalid comparator for {clause.kind} {clause.key}: {clause.comparator}")
+        raise _invalid(f"Invalid comparator for {clause.kind}: {clause.comparator} (of {clause.key})")
     if clause.key in SearchModelVersionUtils.NUMERIC_ATTRIBUTES and clause.kind == "attribute":
         _number(clause)
 

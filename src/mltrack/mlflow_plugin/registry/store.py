@@ -23,19 +23,18 @@ from mlflow.store.model_registry.abstract_store import AbstractStore
 from mlflow.utils.validation import (
     _validate_model_name,
     _validate_model_renaming,
-    _validate_model_version,
     _validate_registered_model_tag,
     _validate_tag_name,
 )
 
 from mltrack.environment import PROMPT_TAG
 from mltrack.errors import AlreadyExistsError, MltrackError, NotFoundError
+from mltrack.mlflow_plugin.arguments import check_at_most, invalid, tag_texts, text_of
 from mltrack.mlflow_plugin.artifacts.local_folder import register_local_repository
 from mltrack.mlflow_plugin.errors import as_mlflow, beginning, raises_mlflow, with_words
 from mltrack.mlflow_plugin.registry.alias_names import check_alias, check_alias_is_free
-from mltrack.mlflow_plugin.registry.arguments import check_at_most, invalid, tag_texts, text_of
 from mltrack.mlflow_plugin.registry.search import find_models, page
-from mltrack.mlflow_plugin.registry.versions import NO_VERSION, ModelVersions
+from mltrack.mlflow_plugin.registry.versions import NO_VERSION, ModelVersions, version_number
 from mltrack.mlflow_plugin.registry.webhooks import Webhooks
 from mltrack.mlflow_plugin.uris import open_store
 
@@ -169,7 +168,7 @@ class RegistryStore(ModelVersions, Webhooks, AbstractStore):
         _validate_model_name(name)
         check_alias(alias)
         check_alias_is_free(alias)
-        self._registry.set_alias(name, alias, _validate_model_version(version))
+        self._registry.set_alias(name, alias, version_number(version))
 
     def delete_registered_model_alias(self, name: str, alias: str) -> None:
         """Remove an alias; it need not exist."""

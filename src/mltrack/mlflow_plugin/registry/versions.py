@@ -26,8 +26,8 @@ from mlflow.utils.validation import (
 )
 
 from mltrack.errors import MltrackError, NotFoundError
+from mltrack.mlflow_plugin.arguments import check_at_most, invalid, tag_texts, text_of
 from mltrack.mlflow_plugin.errors import beginning, raises_mlflow, with_words
-from mltrack.mlflow_plugin.registry.arguments import check_at_most, invalid, tag_texts, text_of
 from mltrack.mlflow_plugin.registry.search import find_versions, page
 from mltrack.mlflow_plugin.registry.sources import download_uri, kept_place, shown_source
 from mltrack.mlflow_plugin.uris import artifact_uri
@@ -39,9 +39,22 @@ if TYPE_CHECKING:
     from mltrack.storage.registry.registry import Registry
     from mltrack.store import Store
 
-__all__ = ["NO_VERSION", "ModelVersions"]
+__all__ = ["NO_VERSION", "ModelVersions", "version_number"]
 
 NO_VERSION = (NotFoundError, "Model Version (name={name}, version={version}) not found")
+
+
+def version_number(version: int | str) -> int:
+    """The number of a version.
+
+    Raises:
+        MlflowException: it is not a number.
+        NotFoundError: no version can have it.
+    """
+    number: int = _validate_model_version(version)
+    if number < 1:
+        raise NotFoundError(f"{number} is not a version number", hint="give an integer from 1 on")
+    return number
 
 
 @raises_mlflow
@@ -80,6 +93,8 @@ class ModelVersions:
     ) -> MlflowVersion:
         """Add the next version; its files stay at ``source``, and numbers are never reused."""
         _validate_model_name(name)
+        if not isinstance(source, str):
+            raise invalid(f"the source of a version must be text, not {source!r} (give the address of its files)")
         given = tag_texts(tags, _validate_model_version_tag)
         layout, location = self._store.layout, None
         if urlsplit(source).scheme == "models":
@@ -105,7 +120,7 @@ class ModelVersions:
     def update_model_version(self, name: str, version: int | str, description: str | None = None) -> MlflowVersion:
         """Change a version's description."""
         _validate_model_name(name)
-        return self._version(self._registry.update_version(name, _validate_model_version(version), description or ""))
+        return self._version(self._registry.update_version(name, version_number(version), description or ""))
 
     def transition_model_version_stage(
         self, name: str, version: int | str, stage: str, archive_existing_versions: bool
@@ -118,14 +133,14 @@ class ModelVersions:
                 f"stage. Valid stages are {DEFAULT_STAGES_FOR_GET_LATEST_VERSIONS}"
             )
         _validate_model_name(name)
-        number = _validate_model_version(version)
+        number = version_number(version)
         return self._version(
             self._registry.set_stage(name, number, known, archive_existing=bool(archive_existing_versions))
         )
 
     def delete_model_version(self, name: str, version: int | str) -> None:
         """Remove a version with its aliases; its number is not reused."""
-        number = _validate_model_version(version)
+        number = version_number(version)
         _validate_model_name(name)
         self._registry.delete_version(name, number)
 
@@ -159,14 +174,14 @@ class ModelVersions:
     def set_model_version_tag(self, name: str, version: int | str, tag: ModelVersionTag) -> None:
         """Set a tag of a version."""
         _validate_model_name(name)
-        number = _validate_model_version(version)
+        number = version_number(version)
         _validate_model_version_tag(tag.key, tag.value)
         self._registry.set_version_tag(name, number, tag.key, text_of(tag.value))
 
     def delete_model_version_tag(self, name: str, version: int | str, key: str) -> None:
         """Remove a tag of a version; it need not exist."""
         _validate_model_name(name)
-        number = _validate_model_version(version)
+        number = version_number(version)
         _validate_tag_name(key)
         self._registry.set_version_tag(name, number, key, None)
 
@@ -177,7 +192,7 @@ class ModelVersions:
 
     def _find(self, name: str, version: int | str) -> ModelVersion:
         _validate_model_name(name)
-        return self._registry.get_version(name, _validate_model_version(version))
+        return self._registry.get_version(name, version_number(version))
 
     def _version_without_aliases(self, version: ModelVersion) -> MlflowVersion:
         return self._version(version, aliases=())
@@ -227,7 +242,8 @@ class ModelVersions:
             model = self._store.logged_models.get(model_id)
         except NotFoundError:
             if self._tracking_uri in (None, self._uri):
-                raise
+                with beginning(NotFoundError, f"Logged model with ID '{model_id}' not found."):
+                    raise
             from mlflow.tracking import MlflowClient
 
             remote = MlflowClient(tracking_uri=self._tracking_uri).get_logged_model(model_id)

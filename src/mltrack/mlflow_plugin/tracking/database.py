@@ -17,6 +17,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.store.entities.paged_list import PagedList
 
+from mltrack.mlflow_plugin.arguments import offset_of
 from mltrack.mlflow_plugin.errors import raises_mlflow
 from mltrack.mlflow_plugin.tables_file import FILE, TablesFile
 from mltrack.mlflow_plugin.tracking.base import BaseStore
@@ -148,7 +149,7 @@ class DatabaseMethods(BaseStore):
         from mlflow.store.tracking import SEARCH_ISSUES_DEFAULT_MAX_RESULTS
         from mlflow.utils.search_utils import SearchUtils
 
-        offset = SearchUtils.parse_start_offset_from_page_token(page_token)
+        offset = offset_of(page_token)
         limit = SEARCH_ISSUES_DEFAULT_MAX_RESULTS if max_results is None else max_results
         first = self._in_tables("search_issues", experiment_id, filter_string, limit, **more)  # refuses bad arguments
         more.pop("include_total_count", None)

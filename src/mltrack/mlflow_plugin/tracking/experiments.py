@@ -20,6 +20,7 @@ from mlflow.utils.validation import (
 from mltrack.catalog.comparators import EQUALITY, LISTS, NULLS, NUMBERS, TEXTS, comparator_test
 from mltrack.entities import ACTIVE, DEFAULT_EXPERIMENT_ID
 from mltrack.errors import AlreadyExistsError, NotFoundError, UsageError
+from mltrack.mlflow_plugin.arguments import parsing, text_of
 from mltrack.mlflow_plugin.errors import raises_mlflow, with_words
 from mltrack.mlflow_plugin.tracking.base import BaseStore
 from mltrack.mlflow_plugin.tracking.conversion import to_experiment
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from mltrack.entities import Experiment
 
-__all__ = ["Experiments", "decimal_id"]
+__all__ = ["Experiments", "active", "decimal_id"]
 
 
 @raises_mlflow
@@ -53,7 +54,7 @@ class Experiments(BaseStore):
             _validate_experiment_artifact_location_length(artifact_location)
         for tag in tags or ():
             _validate_experiment_tag(tag.key, tag.value)
-        texts = {tag.key: tag.value for tag in tags or ()}
+        texts = {tag.key: text_of(tag.value) for tag in tags or ()}
         return self._store.workspace.create(name, texts, artifact_location=artifact_location or "").experiment_id
 
     def get_experiment(self, experiment_id: str | None) -> Any:
@@ -108,23 +109,17 @@ class Experiments(BaseStore):
     def set_experiment_tag(self, experiment_id: str, tag: Any) -> None:
         """Set a tag of an active experiment."""
         _validate_experiment_tag(tag.key, tag.value)
-        self._store.workspace.set_tag(self._active(experiment_id), tag.key, tag.value)
+        self._store.workspace.set_tag(self._active(experiment_id), tag.key, text_of(tag.value))
 
     def delete_experiment_tag(self, experiment_id: str, key: str) -> None:
         """Remove a tag of an active experiment."""
-        active = self._active(experiment_id)
-        if key not in self._store.workspace.get(active).tags:
+        checked = self._active(experiment_id)
+        if key not in self._store.workspace.get(checked).tags:
             raise NotFoundError(f"No tag with name: {key} in experiment with id {experiment_id}")
-        self._store.workspace.set_tag(active, key, None)
+        self._store.workspace.set_tag(checked, key, None)
 
     def _active(self, experiment_id: str) -> str:
-        experiment = self._experiment(experiment_id, ViewType.ALL)
-        if experiment.lifecycle_stage != ACTIVE:
-            raise UsageError(
-                f"The experiment {experiment.experiment_id} must be in the 'active' state. "
-                f"Current state is {experiment.lifecycle_stage}."
-            )
-        return experiment.experiment_id
+        return active(self._experiment(experiment_id, ViewType.ALL)).experiment_id
 
     def _hard_delete_experiment(self, experiment_id: str) -> None:
         """Remove a deleted experiment permanently, with its runs, logged models, traces and their files."""
@@ -151,7 +146,8 @@ class Experiments(BaseStore):
     ) -> Any:
         """A page of the experiments that match a filter; without ``order_by`` the latest first."""
         check_max_results(max_results)
-        clauses = [_checked(clause) for clause in SearchExperimentsUtils.parse_search_filter(filter_string)]
+        with parsing("filter", filter_string):
+            clauses = [_checked(clause) for clause in SearchExperimentsUtils.parse_search_filter(filter_string)]
         stages = LifecycleStage.view_type_to_stages(view_type)
         order = [
             SearchExperimentsUtils.parse_order_by_for_search_experiments(text)
@@ -169,6 +165,21 @@ class Experiments(BaseStore):
                 raise UsageError(f"Invalid order_by entity: {kind}")
             found.sort(key=partial(_attribute, key), reverse=not ascending)
         return page_of(found, max_results, page_token)
+
+
+def active(experiment: Experiment) -> Experiment:
+    """The experiment itself.
+
+    Raises:
+        UsageError: it is deleted.
+    """
+    if experiment.lifecycle_stage != ACTIVE:
+        raise UsageError(
+            f"The experiment {experiment.experiment_id} must be in the 'active' state. "
+            f"Current state is {experiment.lifecycle_stage}.",
+            hint="restore it, or choose another",
+        )
+    return experiment
 
 
 def decimal_id(experiment_id: str | int | None) -> str:

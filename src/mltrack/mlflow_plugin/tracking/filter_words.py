@@ -51,6 +51,8 @@ def _refusal(filter_string: str, order_by: Sequence[str], page_token: str | None
         return None if "'OR'" in words else _LISTS.sub("", words)
     except (AttributeError, TypeError):  # of a token that is JSON, but no object
         return "Invalid page token"
+    except (ValueError, SyntaxError):  # of a value that MLflow's parser can't read
+        return None
     return None
 
 

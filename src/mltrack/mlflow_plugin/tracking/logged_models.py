@@ -18,6 +18,7 @@ from mltrack.entities import DELETED, ModelMetric
 from mltrack.errors import AlreadyExistsError, NotFoundError, UsageError
 from mltrack.mlflow_plugin.errors import beginning, raises_mlflow, with_words
 from mltrack.mlflow_plugin.tracking.base import BaseStore
+from mltrack.mlflow_plugin.tracking.experiments import active, decimal_id
 from mltrack.mlflow_plugin.tracking.model_search import find_models
 from mltrack.mlflow_plugin.uris import artifact_uri
 from mltrack.text.encodable import encodable, encodable_pairs
@@ -44,6 +45,7 @@ _NO_MODEL = (NotFoundError, "Logged model with ID '{model_id}' not found.")
             "finalize_logged_model",
             "set_logged_model_tags",
             "delete_logged_model_tag",
+            "log_logged_model_params",
             "delete_logged_model",
         ),
         _NO_MODEL,
@@ -63,10 +65,11 @@ class LoggedModels(BaseStore):
     ) -> LoggedModel:
         """Create a pending model in an active experiment; without a name, one is generated."""
         _validate_logged_model_name(name)
-        if not str(experiment_id).isdecimal():
-            raise UsageError(f"{experiment_id!r} is not an experiment id", hint="experiment ids are numbers")
-        with beginning(NotFoundError, f"No Experiment with id={experiment_id} exists"):
-            experiment = self._store.workspace.usable(self._store.workspace.get(str(experiment_id)))
+        if not experiment_id:
+            raise UsageError(f"Invalid experiment ID '{experiment_id}'. Experiment ID must be a valid integer.")
+        checked = decimal_id(experiment_id)
+        with beginning(NotFoundError, f"No Experiment with id={checked} exists"):
+            experiment = active(self._store.workspace.get(checked))
         made = self._store.logged_models.create(
             experiment.experiment_id,
             name or _generate_random_name(),

@@ -14,6 +14,7 @@ from mlflow.utils.search_utils import SearchUtils
 
 from mltrack.drawing.sampling import sample
 from mltrack.errors import NotFoundError, UsageError
+from mltrack.mlflow_plugin.arguments import offset_of
 from mltrack.mlflow_plugin.errors import raises_mlflow
 from mltrack.mlflow_plugin.tracking.base import BaseStore
 from mltrack.mlflow_plugin.tracking.graphql import representable
@@ -52,7 +53,7 @@ class MetricHistories(BaseStore):
     ) -> Any:
         """All points of a metric by time, step and value; empty for a run or a metric that does not exist."""
         history = self._history(run_id, metric_key, by_time=True)
-        first = SearchUtils.parse_start_offset_from_page_token(page_token)
+        first = offset_of(page_token)
         end = len(history.steps) if max_results is None else first + max_results
         token = SearchUtils.create_page_token(end) if end < len(history.steps) else None
         return PagedList(_metrics(metric_key, history.take(slice(first, end))), token)

@@ -14,6 +14,7 @@ from mltrack.catalog.comparators import LISTS, NUMBERS, comparator_test
 from mltrack.catalog.filter_tokens import DATE_HINT, time_in_ms
 from mltrack.entities import DELETED, LOGGED_MODEL_STATUSES
 from mltrack.errors import FilterError, UsageError
+from mltrack.mlflow_plugin.tracking.experiments import decimal_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -70,7 +71,7 @@ def find_models(
     filter_string, order = filter_string or None, [dict(clause) for clause in order_by or ()]
     offset = _offset(page_token, ids, filter_string, order or None) if page_token else 0
     matchers = _matchers(filter_string, datasets or (), location)
-    wanted = {_experiment_id(text) for text in ids}
+    wanted = {decimal_id(text) for text in ids}
     found = [
         model
         for model in models
@@ -93,13 +94,6 @@ def _offset(page_token: str, ids: list[str], filter_string: str | None, order: l
         raise UsageError(f"{page_token!r} is not a page token", hint="give the token of the previous page") from error
     token.validate(ids, filter_string, order)
     return offset
-
-
-def _experiment_id(text: str) -> str:
-    try:
-        return str(int(text))
-    except (TypeError, ValueError):
-        raise UsageError(f"{text!r} is not an experiment id", hint="experiment ids are numbers") from None
 
 
 # --- filters ---

@@ -9,6 +9,7 @@ from mlflow.store.tracking import SEARCH_MAX_RESULTS_THRESHOLD
 from mlflow.utils.search_utils import SearchUtils
 
 from mltrack.errors import UsageError
+from mltrack.mlflow_plugin.arguments import offset_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +40,6 @@ def check_max_results(max_results: int | None, *, null: bool = False) -> None:
 
 def page_of(items: Sequence[Item], max_results: int | None, page_token: str | None) -> Any:
     """The page of ``items`` at the token, as MLflow's PagedList."""
-    first = SearchUtils.parse_start_offset_from_page_token(page_token)
+    first = offset_of(page_token)
     end = len(items) if max_results is None else first + max_results
     return PagedList(list(items[first:end]), SearchUtils.create_page_token(end) if end < len(items) else None)

@@ -26,7 +26,7 @@ from mltrack.mlflow_plugin.tracking.conversion import (
     as_run_data,
     as_run_info,
 )
-from mltrack.mlflow_plugin.tracking.experiments import decimal_id
+from mltrack.mlflow_plugin.tracking.experiments import active, decimal_id
 from mltrack.mlflow_plugin.tracking.filter_words import with_filter_words
 from mltrack.mlflow_plugin.tracking.paging import check_max_results
 from mltrack.mlflow_plugin.uris import artifact_uri
@@ -74,12 +74,7 @@ class Runs(BaseStore):
         if experiment_id == "":
             raise UsageError("Invalid experiment ID ''. Experiment ID must be a valid integer.")
         with beginning(NotFoundError, f"No Experiment with id={decimal_id(experiment_id)} exists"):
-            experiment = self._store.workspace.get(decimal_id(experiment_id))
-        if experiment.lifecycle_stage != ACTIVE:
-            raise UsageError(
-                f"The experiment {experiment.experiment_id} must be in the 'active' state. "
-                f"Current state is {experiment.lifecycle_stage}."
-            )
+            experiment = active(self._store.workspace.get(decimal_id(experiment_id)))
         texts = {tag.key: str(tag.value) for tag in tags or [] if tag.value is not None}
         named = texts.get(MLFLOW_RUN_NAME)
         if run_name and named and run_name != named:

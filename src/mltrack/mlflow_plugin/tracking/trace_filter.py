@@ -22,6 +22,7 @@ from mlflow.utils.search_utils import SearchTraceUtils
 from mltrack.catalog.comparators import EQUALITY, NULLS, ORDERED, comparator_test
 from mltrack.catalog.filter_tokens import time_in_ms
 from mltrack.errors import UsageError
+from mltrack.mlflow_plugin.arguments import parsing
 from mltrack.mlflow_plugin.tracking.trace_entities import value_number
 from mltrack.storage.traces.views import LATEST_FIRST, TraceField, in_order
 
@@ -216,7 +217,8 @@ def parsed(filter_string: str) -> tuple[_Clause, ...]:
     Raises:
         MlflowException: it does not parse.
     """
-    clauses = SearchTraceUtils.parse_search_filter_for_search_traces(filter_string)
+    with parsing("filter", filter_string):
+        clauses = SearchTraceUtils.parse_search_filter_for_search_traces(filter_string)
     return tuple(_Clause(c["type"], c["key"], c["comparator"].upper(), c["value"]) for c in clauses)
 
 

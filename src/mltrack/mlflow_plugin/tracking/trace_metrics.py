@@ -15,6 +15,7 @@ from mlflow.utils.search_utils import SearchTraceMetricsUtils
 from mlflow.utils.validation import _parse_experiment_ids
 
 from mltrack.errors import UsageError
+from mltrack.mlflow_plugin.arguments import parsing
 from mltrack.mlflow_plugin.errors import raises_mlflow
 from mltrack.mlflow_plugin.tracking.base import BaseStore
 from mltrack.mlflow_plugin.tracking.trace_entities import value_number
@@ -165,7 +166,8 @@ def _group(row: _Row, view_type: MetricViewType, dimensions: Sequence[str], inte
 
 def _test(text: str, view_type: MetricViewType) -> Callable[[_Row], bool]:
     """One filter, such as ``trace.status = 'OK'``, as a test of a row."""
-    parsed = SearchTraceMetricsUtils.parse_search_filter(text)
+    with parsing("filter", text):
+        parsed = SearchTraceMetricsUtils.parse_search_filter(text)
     entity, key, value = parsed.entity, parsed.key or "", parsed.value
     if parsed.view_type == "trace":
         if entity == "status":

@@ -19,6 +19,7 @@ from mlflow.utils.validation import (
 )
 
 from mltrack.errors import UsageError
+from mltrack.mlflow_plugin.arguments import offset_of
 from mltrack.mlflow_plugin.errors import raises_mlflow
 from mltrack.mlflow_plugin.tracking.base import BaseStore
 from mltrack.mlflow_plugin.tracking.paging import check_max_results
@@ -54,7 +55,7 @@ class TraceSearch(BaseStore):
         check_max_results(max_results)
         keys = _sort_keys(order_by or ())
         within = None if scope is None else frozenset(_ids(scope))
-        offset = SearchTraceUtils.parse_start_offset_from_page_token(page_token)
+        offset = offset_of(page_token)
         found = TraceFilter(filter_string).search(self._store.traces, within, keys, stop=offset + max_results)
         page = found[offset:]
         token = SearchTraceUtils.create_page_token(offset + max_results) if len(page) == max_results else None

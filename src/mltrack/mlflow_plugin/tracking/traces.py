@@ -23,10 +23,12 @@ from mlflow.tracing.constant import (
 from mlflow.tracing.utils import generate_request_id_v2
 from mlflow.utils.validation import _parse_experiment_id, _parse_experiment_ids, _validate_trace_tag
 
-from mltrack.entities import ACTIVE, Experiment
+from mltrack.entities import Experiment
 from mltrack.errors import NotFoundError, UsageError
+from mltrack.mlflow_plugin.arguments import text_of
 from mltrack.mlflow_plugin.errors import raises_mlflow, with_words
 from mltrack.mlflow_plugin.tracking.base import BaseStore
+from mltrack.mlflow_plugin.tracking.experiments import active
 from mltrack.mlflow_plugin.tracking.trace_entities import (
     TracePlaces,
     assessment_fields,
@@ -119,13 +121,7 @@ class Traces(BaseStore):
         return TraceInfoV2.from_v3(self.get_trace_info(request_id))
 
     def _active_experiment(self, experiment_id: str) -> Experiment:
-        found = self._traced_experiment(experiment_id)
-        if found.lifecycle_stage != ACTIVE:
-            raise UsageError(
-                f"The experiment {found.experiment_id} must be in the 'active' state. "
-                f"Current state is {found.lifecycle_stage}."
-            )
-        return found
+        return active(self._traced_experiment(experiment_id))
 
     def _traced_experiment(self, experiment_id: str) -> Experiment:
         found = self._store.workspace.experiments().get(str(_parse_experiment_id(experiment_id)))
@@ -209,7 +205,7 @@ class Traces(BaseStore):
         key, value = _validate_trace_tag(key, value)
         if key == TraceTagKey.TRACE_NAME:
             check_name(value)
-        self._say(trace_id, {"type": "tag", "key": key, "value": str(value)})
+        self._say(trace_id, {"type": "tag", "key": key, "value": text_of(value)})
 
     def delete_trace_tag(self, trace_id: str, key: str) -> None:
         """Remove a tag."""

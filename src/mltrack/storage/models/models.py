@@ -156,8 +156,8 @@ class LoggedModels:
             "name": name if name is not None else random_name(),
             "model_type": model_type,
             "source_run_id": source_run_id,
-            "tags": texts(tags or {}),
-            "params": texts(params or {}),
+            "tags": texts(tags or {}, "tag"),
+            "params": texts(params or {}, "param"),
         }
         if created:
             line["time"] = created
@@ -183,7 +183,7 @@ class LoggedModels:
             AlreadyExistsError: it has one of these already, even with the same value (MLflow's rule).
             StoreError: that can't be written.
         """
-        new = texts(params)
+        new = texts(params, "param")
         with self._changing(model_id) as stored:
             taken = [key for key in new if key in stored.params]
             if taken:

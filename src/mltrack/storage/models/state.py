@@ -81,8 +81,8 @@ class ModelState:
             case "create" if self._created is None:
                 self._created = _created(self.folder.model_id, line)
                 self.made = time
-                self._tags.update(texts(line["tags"]))
-                self.params.update(texts(line["params"]))
+                self._tags.update(texts(line["tags"], "tag"))
+                self.params.update(texts(line["params"], "param"))
             case "param":
                 self.params.setdefault(str(line["key"]), str(line["value"]))
             case "tag" if line["value"] is None:
@@ -180,10 +180,10 @@ def as_event(line: Mapping[str, Any]) -> Event:
     return Event("", int(line["seq"]), int(line["time"]), str(line["type"]), fields)
 
 
-def texts(entries: Mapping[str, Any]) -> dict[str, str]:
-    """Params or tags as they are stored.
+def texts(entries: Mapping[str, Any], kind: str) -> dict[str, str]:
+    """Params or tags as they are stored; ``kind`` names one in a message.
 
     Raises:
         InvalidMetricError: a key is not a non-empty text.
     """
-    return {check_key(key): as_text(key, value) for key, value in entries.items()}
+    return {check_key(key, kind): as_text(key, value) for key, value in entries.items()}
