@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import sqlite3
 import stat
 from pathlib import Path
@@ -29,6 +30,14 @@ from mltrack.mlflow_plugin.tracking import TrackingStore
 from mltrack.storage.check.check import check_store
 
 SCORER = json.dumps({"name": "short", "builtin_scorer_class": None, "call_source": "return True"})
+
+
+@pytest.fixture
+def tracking(tracking: Any, kind: str, tmp_path: Path, empty_database: Path) -> Any:
+    """Both stores with MLflow's tables, which take seconds to make."""
+    if kind == "mltrack":
+        shutil.copy(empty_database, tmp_path / ".mltrack" / "workspace" / "mlflow.db")
+    return tracking
 
 
 def test_datasets_are_kept_with_their_records_tags_and_experiments(tracking: Any) -> None:

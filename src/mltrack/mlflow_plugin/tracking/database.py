@@ -22,6 +22,7 @@ from mltrack.mlflow_plugin.errors import raises_mlflow
 from mltrack.mlflow_plugin.tables_file import FILE, TablesFile
 from mltrack.mlflow_plugin.tracking.base import BaseStore
 from mltrack.mlflow_plugin.tracking.delegated import DATABASE_METHODS, LISTED
+from mltrack.mlflow_plugin.tracking.empty_lists import is_answered
 from mltrack.mlflow_plugin.tracking.large_ids import with_large_ids
 from mltrack.mlflow_plugin.tracking.unsupported import refusal
 
@@ -64,7 +65,11 @@ class DatabaseMethods(BaseStore):
         return self._tables.open(self._tables_file)
 
     def _in_tables(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
-        if name in LISTED and not os.path.exists(self._tables_file):
+        if (
+            name in LISTED
+            and not os.path.exists(self._tables_file)
+            and is_answered(name, args, kwargs, self._is_active)
+        ):
             return PagedList([], None)
         database = self._database()
         method = getattr(database, name, None)
@@ -81,6 +86,11 @@ class DatabaseMethods(BaseStore):
             return with_large_ids(method(*args, **kwargs))
         except NotImplementedError as error:
             raise refusal(name, "this") from error
+
+    def _is_active(self, experiment_id: str) -> bool:
+        return any(
+            each.lifecycle_stage == LifecycleStage.ACTIVE for each in _existing(self.get_experiment, [experiment_id])
+        )
 
     def _remove_from_tables(
         self, *, experiment_id: str | None = None, run_id: str | None = None, trace_ids: Sequence[str] = ()

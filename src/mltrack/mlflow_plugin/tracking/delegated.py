@@ -140,7 +140,6 @@ LISTED: frozenset[str] = frozenset(
         "list_gateway_endpoints",
         "list_gateway_guardrails",
         "list_gateway_model_definitions",
-        "list_review_queue_items",
         "list_review_queues",
         "list_scorers",
         "list_scorers_across_experiments",
@@ -154,4 +153,4 @@ LISTED: frozenset[str] = frozenset(
         "search_mcp_servers",
     }
 )
-"""Methods that pages of MLflow's UI call in any case; without a file they return an empty list."""
+"""Methods that pages of MLflow's UI call in any case; without a file they return an empty list (``empty_lists.py``)."""
