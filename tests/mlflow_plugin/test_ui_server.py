@@ -32,13 +32,14 @@ def test_variables_of_mlflow_reach_the_server_except_those_that_say_what_it_serv
         "MLFLOW_STATIC_PREFIX": "/deep",
         "MLFLOW_ENABLE_WORKSPACES": "true",
         "_MLFLOW_SERVER_FILE_STORE": "sqlite:///other.db",
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
     kept = ui_environment(URI, "localhost", 5000, given=given)
     assert kept["MLFLOW_SERVER_X_FRAME_OPTIONS"] == "NONE"
     assert kept["MLFLOW_S3_ENDPOINT_URL"] == "http://s3.example"
     assert kept["MLFLOW_TRACKING_URI"] == kept["_MLFLOW_SERVER_FILE_STORE"] == URI
-    assert kept["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"  # its jobs need an SQL store
+    # its jobs need an SQL store: MLflow says that where one is asked for, and not that this variable is to be set
+    assert kept["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "true"
     assert not {"MLFLOW_BACKEND_STORE_URI", "MLFLOW_STATIC_PREFIX", "MLFLOW_ENABLE_WORKSPACES"} & set(kept)
 
 

@@ -70,6 +70,7 @@ def ui_environment(
         "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
         "_MLFLOW_SGI_NAME": "uvicorn",
         "MLFLOW_TRACKING_URI": uri,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "true",  # starts none here; else pages say that this would let jobs run
     }
     allowed = _words(allowed_hosts or given.get(ALLOWED_HOSTS, ""))
     if allowed or not is_loopback(host):  # else MLflow's own default
