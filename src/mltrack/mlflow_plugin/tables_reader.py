@@ -14,22 +14,25 @@ from typing import TYPE_CHECKING, Any
 from mltrack.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from mltrack.store import Store
 
 __all__ = [
+    "RECORD_FIELDS",
     "EvaluationDataset",
     "LabelSchema",
     "ScorerVersions",
+    "StoredRecord",
     "Tables",
-    "changed_records",
     "read_records",
     "read_tables",
+    "stored_records",
 ]
 
 FILE = "mlflow.db"
+RECORD_FIELDS = ("inputs", "outputs", "expectations", "tags", "source")
 WRAPPED = "mlflow_wrapped"
 """The key under which MLflow's table has the outputs of a record."""
 WAIT_S = 10.0
@@ -61,6 +64,16 @@ class EvaluationDataset:
     def fingerprint(self) -> str:
         """A text that changes with it."""
         return _fingerprint(self.name, dict(self.tags), self.experiment_ids, self.change)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """A record of a dataset as MLflow's API takes it, its id, and when it was made and changed (ms since the epoch)."""
+
+    record: dict[str, Any]
+    record_id: str
+    made_ms: int
+    changed_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,40 +145,37 @@ def read_tables(store: Store) -> Tables:
         return Tables(tuple(_datasets(database)), tuple(_scorers(database)), tuple(_schemas(database)), number)
 
 
-def changed_records(store: Store, dataset_id: str, after_ms: int) -> list[dict[str, Any]]:
-    """The records that were changed after a time, in ms since the epoch; all if it is not past: the clock was set back.
-
-    Raises:
-        StoreError: they can't be read.
-    """
-    return read_records(store, dataset_id, after_ms=after_ms if after_ms <= time.time() * 1000 else 0)
-
-
-def read_records(store: Store, dataset_id: str, *, after_ms: int = 0) -> list[dict[str, Any]]:
+def read_records(store: Store, dataset_id: str) -> list[dict[str, Any]]:
     """The records of a dataset as MLflow's API takes them, in the order in which they were made.
 
-    With ``after_ms`` those that were changed later, in ms since the epoch.
+    Raises:
+        StoreError: they can't be read.
+    """
+    return [stored.record for stored in stored_records(store, dataset_id)]
+
+
+def stored_records(store: Store, dataset_id: str) -> list[StoredRecord]:
+    """The records of a dataset with their ids and times, in the order in which they were made.
 
     Raises:
         StoreError: they can't be read.
     """
-    columns = ("inputs", "outputs", "expectations", "tags", "source")
     query = (
-        f"SELECT {', '.join(columns)} FROM evaluation_dataset_records WHERE dataset_id = ?"
-        " AND coalesce(last_update_time, 0) >= ?"
-        " ORDER BY created_time, dataset_record_id"
+        f"SELECT dataset_record_id, created_time, last_update_time, {', '.join(RECORD_FIELDS)}"
+        " FROM evaluation_dataset_records WHERE dataset_id = ? ORDER BY created_time, dataset_record_id"
     )
     with _opened(store.layout.workspace / FILE) as database:
-        rows = database.execute(query, (dataset_id, after_ms + 1 if after_ms else 0)).fetchall()
-        records = [
-            {name: json.loads(text) for name, text in zip(columns, row, strict=True) if text not in (None, "null")}
-            for row in rows
-        ]
-    for record in records:
-        outputs = record.get("outputs")
-        if isinstance(outputs, dict) and outputs.keys() == {WRAPPED}:
-            record["outputs"] = outputs[WRAPPED]
-    return records
+        rows = database.execute(query, (dataset_id,)).fetchall()
+        return [StoredRecord(_record(texts), row_id, made or 0, changed or 0) for row_id, made, changed, *texts in rows]
+
+
+def _record(texts: Sequence[str | None]) -> dict[str, Any]:
+    given = {name: text for name, text in zip(RECORD_FIELDS, texts, strict=True) if text not in (None, "null")}
+    record = {name: json.loads(text) for name, text in given.items() if text is not None}
+    outputs = record.get("outputs")
+    if isinstance(outputs, dict) and outputs.keys() == {WRAPPED}:
+        record["outputs"] = outputs[WRAPPED]
+    return record
 
 
 @contextlib.contextmanager

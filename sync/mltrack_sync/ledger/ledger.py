@@ -23,6 +23,8 @@ A line is on the disk before the next step that relies on it is taken:
   it lacks for the others.
 - ``model`` and ``model_version`` once the remote has them like this (see registry.py); ``logged_model`` and its like,
   and ``trace`` and ``traces``, in the same way (models.py, traces.py).
+- ``table`` and ``table_records``: what the remote has of evaluation datasets, scorers and label schemas, and of the
+  records of the first (tables.py). A record that is new there is noted before it is sent, too.
 - ``pulled``: how a run of the remote looked when it was pulled, and where its histories go on (pulled.py).
 - ``gone``: what was pulled is gone from the remote, or there again; ``model_renamed``: a model has another name there.
 - ``store``: which store the remote is, and ``unit``: what else than runs it has of this one (stores.py).
@@ -321,6 +323,13 @@ class Ledger:
     def table_sent(self, kind: str, key: str, entry: TableEntry) -> None:
         """Note what the remote has of one of these."""
         self._write(tables.table_line(kind, key, entry))
+
+    def records_known(
+        self, dataset: str, has: Mapping[str, str], lacks: Collection[str] = (), *, reset: bool = False
+    ) -> None:
+        """Note which records of a dataset the remote has that are here too, and which it, or the store, lacks."""
+        if has or lacks or reset:
+            self._write(tables.records_line(dataset, has, lacks, reset=reset))
 
     # --- what was pulled ---
 

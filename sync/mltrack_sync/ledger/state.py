@@ -18,7 +18,7 @@ from mltrack_sync.ledger.pulled import PulledEntry
 from mltrack_sync.ledger.registry import ModelEntry
 from mltrack_sync.ledger.runs import RunEntry
 from mltrack_sync.ledger.stores import StoreEntry
-from mltrack_sync.ledger.tables import TableEntry, table_line
+from mltrack_sync.ledger.tables import RECORDS_A_LINE, TableEntry, apply_records, records_lines, table_line
 from mltrack_sync.ledger.traces import TraceEntry
 from mltrack_sync.report import Rejected
 
@@ -51,6 +51,9 @@ class LedgerState:
     traces: TraceEntry = field(default_factory=TraceEntry)
     tables: dict[tuple[str, str], TableEntry] = field(default_factory=dict)
     """Evaluation datasets, scorers and label schemas, by kind and key."""
+
+    records: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Of evaluation datasets, by their keys: fingerprints of records by the records' keys."""
 
     pulled: dict[str, PulledEntry] = field(default_factory=dict)
     """By the run's id on the remote."""
@@ -148,6 +151,8 @@ class LedgerState:
                 self.traces.apply(line)
             case "table":
                 self.tables[line["kind"], line["key"]] = TableEntry.of(line)
+            case "table_records":
+                apply_records(line, self.records)
             case "pulled":
                 self.pulled.setdefault(line["remote"], PulledEntry()).apply(line)
             case "store" | "unit" | "differs":
@@ -195,6 +200,7 @@ class LedgerState:
             + len(self.experiments)
             + len(self.traces.done)
             + len(self.tables)
+            + sum(len(held) // RECORDS_A_LINE + 1 for held in self.records.values())
             + len(self.pulled)
             + len(self.gone)
             + len(self.copied.units)
@@ -216,6 +222,7 @@ class LedgerState:
         lines += [line for model_id, fallback in self.fallbacks.items() for line in fallback.lines(model_id)]
         lines += self.traces.lines()
         lines += [table_line(kind, key, entry) for (kind, key), entry in self.tables.items()]
+        lines += records_lines(self.records)
         lines += [pulled.line(remote) for remote, pulled in self.pulled.items()]
         lines += [gone_line(kind, key, gone=True) for kind, key in sorted(self.gone)]
         lines += [rejected_line(item) for item in self.rejected.values()]

@@ -71,6 +71,10 @@ class LedgerView(Protocol):
         """Evaluation datasets, scorers and label schemas, by kind and key."""
 
     @property
+    def records(self) -> Mapping[str, Mapping[str, str]]:
+        """Of evaluation datasets, by their keys: fingerprints of records by the records' keys."""
+
+    @property
     def pulled(self) -> Mapping[str, PulledEntry]:
         """Runs that were brought from the remote, by their ids there."""
 
@@ -159,6 +163,7 @@ class LockedView:
         self.logged = LockedMapping(state.logged, lock)
         self.fallbacks = LockedMapping(state.fallbacks, lock)
         self.tables = LockedMapping(state.tables, lock)
+        self.records = LockedMapping(state.records, lock)
         self.pulled = LockedMapping(state.pulled, lock)
         self.rejected = LockedMapping(state.rejected, lock)
 

@@ -135,6 +135,16 @@ class ComparedClient(ApiClient):
         """Endpoints of its gateway, as the server answers."""
         return self._send_3("GET", "gateway/endpoints/list")
 
+    def issues(self, experiment_id: str, most: int) -> Fields:
+        """Issues of an experiment, or of all ("")."""
+        place = {"experiment_id": experiment_id} if experiment_id else {}
+        return self._send_3("POST", "issues/search", {**place, "max_results": most})
+
+    def review_queues(self, experiment_id: str, most: int) -> Fields:
+        """Review queues of an experiment."""
+        params = {"experiment_id": experiment_id, "max_results": str(most)}
+        return self._send_3("GET", "review-queues/list", params=params)
+
     def _trace_pages(self, asked: Mapping[str, Any]) -> Iterator[list[Fields]]:
         def ask(token: str) -> dict[str, Any]:
             fields = {**asked, "max_results": LISTED_ROWS, **({"page_token": token} if token else {})}

@@ -108,6 +108,10 @@ class TablesClient(ApiClient):
 
         yield from pages(ask, "records", url=self.url, call=call, page_rows=PAGE_ROWS)
 
+    def delete_records(self, dataset_id: str, record_ids: Sequence[str]) -> None:
+        """Delete records of a dataset; those that are gone already are no error."""
+        self._send_3("DELETE", f"datasets/{in_path(dataset_id)}/records", {"dataset_record_ids": list(record_ids)})
+
     def delete_dataset(self, dataset_id: str) -> None:
         """Delete a dataset with its records."""
         self._send_3("DELETE", f"datasets/{in_path(dataset_id)}")
@@ -131,16 +135,19 @@ class TablesClient(ApiClient):
 
     def scorer_versions(self, experiment_id: str, name: str) -> list[str]:
         """The versions of a scorer as MLflow's JSON texts, the oldest first; none if there is no such scorer."""
+        return list(self.numbered_versions(experiment_id, name).values())
+
+    def numbered_versions(self, experiment_id: str, name: str) -> dict[int, str]:
+        """The same by their numbers."""
         call = "scorers/versions"
         try:
             answer = self._send_3("GET", call, params={"experiment_id": experiment_id, "name": name})
         except RemoteRefusedError as error:
             if not error.says_missing:
                 raise
-            return []
-        found = self._read(call, answer, lambda got: [(int(r["scorer_version"]), r) for r in _scorers(got)])
-        ordered = [row for _, row in sorted(found, key=_first)]
-        return [self._read(call, row, lambda got: text(got["serialized_scorer"])) for row in ordered]
+            return {}
+        rows = self._read(call, answer, lambda got: {int(each["scorer_version"]): each for each in _scorers(got)})
+        return {n: self._read(call, rows[n], lambda got: text(got["serialized_scorer"])) for n in sorted(rows)}
 
     def register_scorer(self, experiment_id: str, name: str, serialized: str) -> None:
         """Register the next version of a scorer."""
@@ -150,6 +157,10 @@ class TablesClient(ApiClient):
     def delete_scorer(self, experiment_id: str, name: str) -> None:
         """Delete all versions of a scorer."""
         self._send_3("DELETE", "scorers/delete", {"experiment_id": experiment_id, "name": name})
+
+    def delete_version(self, experiment_id: str, name: str, number: int) -> None:
+        """Delete a version of a scorer."""
+        self._send_3("DELETE", "scorers/delete", {"experiment_id": experiment_id, "name": name, "version": number})
 
     # --- label schemas ---
 
@@ -188,7 +199,7 @@ def _dataset(row: Fields) -> RemoteDataset:
         identifier(row["dataset_id"]),
         text(row.get("name")),
         {text(key): text(value) for key, value in tags.items()},
-        f"{text(row.get('last_update_time'))} {text(row.get('digest'))}",
+        f"{text(row.get('last_update_time'))} {text(row.get('digest'))} {text(row.get('profile'))}",
     )
 
 
@@ -207,7 +218,3 @@ def _scorers(answer: Fields) -> list[Fields]:
 def _list(records: Any) -> list[Any]:
     found = json.loads(records) if records else []
     return found if isinstance(found, list) else [found]
-
-
-def _first(pair: tuple[int, Fields]) -> int:
-    return pair[0]

@@ -46,7 +46,9 @@ RUNS = "runs/"
 LOGGED_MODELS = "models/"
 REGISTERED_MODELS = "registered/"
 TRACES = "trace/"
-"""What the names of runs, logged models, registered models and single traces begin with among what differs."""
+TABLES = "table/"
+"""What the names of runs, logged models, registered models, single traces, and evaluation datasets, scorers and label
+schemas begin with among what differs."""
 
 
 def dataset_key(used: DatasetInput) -> str:

@@ -17,7 +17,7 @@ from mltrack_sync.mlflow.api.capabilities import LOGGED_MODELS
 from mltrack_sync.mlflow.plan.kinds import LOGGED_MODEL, RUN
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
     from mltrack_sync.ledger.models import LoggedEntry
     from mltrack_sync.mlflow.pull.session import PullSession
@@ -28,7 +28,13 @@ ASKED_MAX = 200
 """After so many things in one pull the server is not asked for more: the next pull goes on."""
 
 
-def note_gone(session: PullSession, kind: str, keys: Collection[str], listed: Collection[str]) -> None:
+def note_gone(
+    session: PullSession,
+    kind: str,
+    keys: Collection[str],
+    listed: Collection[str],
+    names: Mapping[str, str] | None = None,
+) -> None:
     """Say once what is gone, and have the ledger know it; and forget so of what is listed again.
 
     Args:
@@ -36,11 +42,12 @@ def note_gone(session: PullSession, kind: str, keys: Collection[str], listed: Co
         kind: What kind of things these are.
         keys: Those that are gone: their ids on the server, or names.
         listed: Those that are there.
+        names: What to call those that are not called by their keys.
     """
     gone = session.ledger.state.gone
     new = sorted(key for key in keys if (kind, key) not in gone)
     for key in new:
-        words = f"{kind} {printable(key)} is gone from the server for good: it stays here"
+        words = f"{kind} {printable((names or {}).get(key, key))} is gone from the server for good: it stays here"
         session.note_some(f"{kind}s that are gone from the server for good stay here", words)
     session.ledger.gone(kind, new)
     session.ledger.gone(kind, [key for its_kind, key in gone if its_kind == kind and key in listed], gone=False)

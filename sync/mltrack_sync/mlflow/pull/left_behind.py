@@ -11,7 +11,7 @@ from mltrack_sync.http.shapes import rows
 from mltrack_sync.mlflow.api.capabilities import TRACES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from mltrack_sync.mlflow.pull.selection import RemoteSelection
     from mltrack_sync.mlflow.pull.session import PullSession
@@ -20,6 +20,9 @@ __all__ = ["count_left_behind", "left_lines"]
 
 MANY = 1000
 """So many are counted at most, of each kind."""
+
+EXPERIMENTS_ASKED_MAX = 20
+"""Of so many experiments are counted what servers list of one at a time."""
 
 
 def count_left_behind(session: PullSession, selection: RemoteSelection) -> None:
@@ -39,7 +42,7 @@ def count_left_behind(session: PullSession, selection: RemoteSelection) -> None:
             survey.traces(ids, words)
     elif wanted.experiments:
         survey.prompts("pulled only when everything is")
-    survey.unsupported()
+    survey.unsupported(["", *ids] if wanted.everything else ids)
 
 
 def left_lines(session: PullSession) -> tuple[str, ...]:
@@ -71,20 +74,34 @@ class _Survey:
             first = partial(next, self._session.read.search_traces(experiment_id), [])
             self._count(f"traces ({why})", first, "")
 
-    def unsupported(self) -> None:
-        """Count what no pull brings: only servers that have traces have any of it."""
+    def unsupported(self, experiment_ids: Sequence[str]) -> None:
+        """Count what no pull brings: only servers that have traces have any of it.
+
+        Args:
+            experiment_ids: Of the selected experiments; the first is "" if these are all.
+        """
         if TRACES in self._session.features.unsupported:
             return
         why = "mltrack does not keep them"
         self.search("webhooks", why, "webhooks", "webhooks")
         read = self._session.read
         self._count(f"gateway endpoints ({why})", read.gateway_endpoints, "endpoints")
+        why = "pulls do not bring them"
+        places = experiment_ids[:1] if experiment_ids[:1] == [""] else experiment_ids[:EXPERIMENTS_ASKED_MAX]
+        for place in places:
+            if not self._count(f"issues ({why})", partial(read.issues, place, MANY), "issues"):
+                break
+        for place in [each for each in experiment_ids if each][:EXPERIMENTS_ASKED_MAX]:
+            if not self._count(f"review queues ({why})", partial(read.review_queues, place, MANY), "review_queues"):
+                break
 
-    def _count(self, what: str, ask: Callable[[], Any], name: str) -> None:
+    def _count(self, what: str, ask: Callable[[], Any], name: str) -> bool:
+        """Whether the server answered."""
         self._session.check()
         try:
             answer = ask()
             found = len(rows(answer, name) if name else answer)
         except (RemoteRefusedError, NotMlflowError, RemoteAuthError, ValueError, TypeError, AttributeError):
-            return
+            return False
         self._session.left(what, found)
+        return True

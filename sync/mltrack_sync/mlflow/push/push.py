@@ -12,7 +12,14 @@ from mltrack_sync.mlflow.api.capabilities import TRACES as TRACE_FEATURE
 from mltrack_sync.mlflow.plan.history import HistorySetting
 from mltrack_sync.mlflow.plan.kinds import EXPERIMENT, LOGGED_MODEL, TRACE
 from mltrack_sync.mlflow.plan.pending import Again, Scope, find_pending, rejected_of, unsupported_lines
-from mltrack_sync.mlflow.push.repair import differing_traces, forget_models, note_repaired, note_resent, put_in_doubt
+from mltrack_sync.mlflow.push.repair import (
+    differing_traces,
+    forget_models,
+    forget_tables,
+    note_repaired,
+    note_resent,
+    put_in_doubt,
+)
 from mltrack_sync.report import PushReport, Rejected
 
 if TYPE_CHECKING:
@@ -52,15 +59,17 @@ def push_pending(work: PushWork, limits: Limits, open_workspace: Callable[[], Wo
     report = PushReport(remote.name, remote.url, problems=tuple(state.damage_words()))
     repaired = put_in_doubt(ledger, work.heads) if options.repair else ()
     models: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
     if options.repair:
         scope, models = replace(scope, resent=differing_traces(ledger)), forget_models(ledger)
+        tables = forget_tables(ledger) if options.selection.everything else ()
     pending = find_pending(scope, state)
     if pending.traces.deleted and TRACE_FEATURE not in unsupported:
         report = replace(report, notes=(_deleted_words(pending.traces.deleted, remote.name),))
     if pending.without(unsupported):
         from mltrack_sync.mlflow.push.sending import send
 
-        report = send(work, scope, open_workspace(), report, repaired)
+        report = send(work, scope, open_workspace(), report, (*repaired, *tables))
     else:
         report = replace(report, unsupported=unsupported_lines(pending, state, unsupported))
         if pending.traces.whole and not pending.traces.traces:  # writers came to an end, or said nothing of a trace
@@ -68,7 +77,7 @@ def push_pending(work: PushWork, limits: Limits, open_workspace: Callable[[], Wo
     if repaired:
         note_repaired(ledger, repaired, work.store.heads())
     if options.repair and not report.problems:
-        note_resent(ledger, scope.resent if report.traces else (), models)
+        note_resent(ledger, scope.resent if report.traces else (), (*models, *tables))
     return replace(report, rejected=rejected_of(state.rejected.values(), scope.heads))
 
 

@@ -1,11 +1,12 @@
-"""What a comparison found different on a server: runs and models are compared there, traces go again."""
+"""What a comparison found different on a server: runs, models and tables are compared there, traces go again."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mltrack_sync.ledger.stores import differs_line
-from mltrack_sync.mlflow.plan.kinds import LOGGED_MODELS, REGISTERED_MODELS, RUNS, TRACES
+from mltrack_sync.mlflow.plan.kinds import LOGGED_MODELS, REGISTERED_MODELS, RUNS, TABLES, TRACES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from mltrack.entities import RunHead
     from mltrack_sync.ledger.ledger import Ledger
 
-__all__ = ["differing_traces", "forget_models", "note_repaired", "note_resent", "put_in_doubt"]
+__all__ = ["differing_traces", "forget_models", "forget_tables", "note_repaired", "note_resent", "put_in_doubt"]
 
 
 def differing_traces(ledger: Ledger) -> frozenset[str]:
@@ -32,6 +33,17 @@ def forget_models(ledger: Ledger) -> tuple[str, ...]:
         [unit.removeprefix(REGISTERED_MODELS) for unit in registered],
     )
     return (*logged, *registered)
+
+
+def forget_tables(ledger: Ledger) -> tuple[str, ...]:
+    """Have the ledger doubt the evaluation datasets, scorers and label schemas that differ. Their units."""
+    units = [unit for unit in ledger.state.copied.differing if unit.startswith(TABLES)]
+    for unit in units:
+        kind, _, key = unit.removeprefix(TABLES).partition("/")
+        entry = ledger.state.tables.get((kind, key))
+        if entry is not None:
+            ledger.table_sent(kind, key, replace(entry, fingerprint=""))
+    return tuple(units)
 
 
 def note_resent(ledger: Ledger, trace_ids: Collection[str], units: Collection[str]) -> None:

@@ -61,7 +61,8 @@ def send(
         scope: The part of the store whose pending things are sent.
         workspace: The server.
         report: The cycle's report so far.
-        repaired: Runs that are looked for on the server first: they may be gone, or deleted.
+        repaired: Runs that are looked for on the server first, as they may be gone, or deleted; and the units of tables
+            that are compared with it.
 
     Raises:
         RemoteError: see mltrack_sync.errors.

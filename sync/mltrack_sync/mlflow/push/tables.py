@@ -2,35 +2,44 @@
 
 A dataset carries the tag ``mltrack.dataset_id``, which is looked for before one is created; a scorer's versions are
 compared with those of the remote by their content; a label schema is known by its name. So an answer that was lost
-makes no second one. Of a dataset's records those are sent that were changed here since the last time: others may have
-been changed there. What is deleted here is deleted on the remote, if pushes from here made it there.
+makes no second one. Of a dataset's records and tags those are sent that are not what both sides had (records.py):
+others may have been changed there. What is deleted here is deleted on the remote, if pushes from here made it there.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 from collections import Counter
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mltrack.environment import DATASET_ID_TAG, ORIGIN_DATASET_TAG
-from mltrack.mlflow_plugin.tables_reader import changed_records
+from mltrack.errors import MltrackError
 from mltrack.text.printable import printable
 from mltrack_sync.errors import RemoteRefusedError
-from mltrack_sync.ledger.tables import TableEntry
+from mltrack_sync.ledger.tables import ASKED, GONE, TableEntry
 from mltrack_sync.mlflow.api.capabilities import EVALUATION_DATASETS, LABEL_SCHEMAS, SCORERS
 from mltrack_sync.mlflow.api.tables import TablesClient
 from mltrack_sync.mlflow.plan.batches import Refusal
-from mltrack_sync.mlflow.plan.kinds import EVALUATION_DATASET, LABEL_SCHEMA, SCORER
+from mltrack_sync.mlflow.plan.kinds import EVALUATION_DATASET, LABEL_SCHEMA, SCORER, TABLES
 from mltrack_sync.mlflow.plan.origin import ORIGIN_TAGS
 from mltrack_sync.mlflow.plan.pending_tables import FEATURES
-from mltrack_sync.mlflow.plan.tables import same_content
+from mltrack_sync.mlflow.plan.tables import (
+    common_versions,
+    deleted_versions,
+    is_same_kind_of_schema,
+    record_key,
+    record_print,
+    same_content,
+    tag_prints,
+    version_print,
+)
+from mltrack_sync.mlflow.push.records import RecordsPush
 from mltrack_sync.mlflow.workers import JobRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from mltrack.mlflow_plugin.tables_reader import EvaluationDataset, LabelSchema, ScorerVersions
     from mltrack_sync.mlflow.api.tables import RemoteSchema
@@ -39,12 +48,6 @@ if TYPE_CHECKING:
     from mltrack_sync.mlflow.push.session import Session
 
 __all__ = ["TablesPush"]
-
-RECORDS_MAX = 500
-"""How many records are sent in one request."""
-
-RECORDS_BYTES_MAX = 1 << 20
-"""How long the records of one request are at most, unless one alone is longer."""
 
 
 class TablesPush:
@@ -94,33 +97,48 @@ class TablesPush:
         here = self._session.store.workspace.experiments()
         homes = [self._identities.experiment_by_id(each) for each in dataset.experiment_ids if each in here]
         linked = self._experiments_of(entry.remote)
+        is_new = linked is None
         if linked is None:
             remote, made = self._session.policy.settle(lambda again: self._find_or_make(dataset, homes))
             entry = TableEntry(remote, made=made, file=self._file)
+            self._session.ledger.records_known(dataset.key, {}, reset=True)
             self._session.ledger.table_sent(EVALUATION_DATASET, dataset.key, entry)
             linked = self._client.dataset_experiments(entry.remote)
         missing = sorted(set(homes) - set(linked))
         if missing:
             self._client.add_dataset_to(entry.remote, missing)
-        tags = {key: value for key, value in dataset.tags.items() if key not in (*ORIGIN_TAGS, DATASET_ID_TAG)}
-        if tags:
-            self._client.tag_dataset(entry.remote, tags)
-        for key in entry.tags:
-            if key not in tags:
-                with _already_gone():
-                    self._client.untag_dataset(entry.remote, key)
-        for batch in _batches(changed_records(self._session.store, dataset.dataset_id, entry.until)):
-            self._session.check()
-            self._client.put_records(entry.remote, batch)
+        prints = self._push_tags(dataset, entry)
+        repair = self._is_repaired(EVALUATION_DATASET, dataset.key)
+        records = RecordsPush(self._session, self._client, dataset, entry.remote)
+        records.push(entry, self._file, compare=is_new or repair, repair=repair)
         sent = replace(
             entry,
             fingerprint=dataset.fingerprint,
             sent=max(entry.sent, dataset.records),
             file=self._file,
-            tags=tuple(sorted(tags)),
+            tags=tuple(sorted(prints)),
+            tag_prints=prints,
             until=dataset.latest_ms,
         )
         self._session.ledger.table_sent(EVALUATION_DATASET, dataset.key, sent)
+
+    def _push_tags(self, dataset: EvaluationDataset, entry: TableEntry) -> dict[str, str]:
+        """Set the tags that are other ones than those that were here and there, and remove those that are gone here."""
+        tags = {key: value for key, value in dataset.tags.items() if key not in (*ORIGIN_TAGS, DATASET_ID_TAG)}
+        prints = tag_prints(tags)
+        is_repaired = self._is_repaired(EVALUATION_DATASET, dataset.key)
+        changed = {key: tags[key] for key in tags if is_repaired or entry.tag_prints.get(key) != prints[key]}
+        if changed:
+            self._client.tag_dataset(entry.remote, changed)
+        for key in entry.tags:
+            if key not in tags:
+                with _already_gone():
+                    self._client.untag_dataset(entry.remote, key)
+        return prints
+
+    def _is_repaired(self, kind: str, key: str) -> bool:
+        """Whether a comparison found it different, and it is to be made what it is here."""
+        return f"{TABLES}{kind}/{key}" in self._session.repaired
 
     def _experiments_of(self, remote_id: str) -> Sequence[str] | None:
         """The experiments of a remote dataset; None if it does not exist: it was not sent yet, or deleted there since.
@@ -150,7 +168,7 @@ class TablesPush:
         self._session.check()
         if entry.remote:
             with _already_gone():
-                if sum(map(len, self._client.records(entry.remote))) > entry.sent:
+                if self._has_others(item, entry):
                     self._session.problem(
                         f"evaluation dataset {printable(entry.remote)!r} was deleted here and stays on the server,"
                         " where it has got records"
@@ -158,54 +176,77 @@ class TablesPush:
                 else:
                     self._client.delete_dataset(entry.remote)
         self._session.ledger.table_sent(item.kind, item.key, TableEntry())
+        self._session.ledger.records_known(item.key, {}, reset=True)
+
+    def _has_others(self, item: DeletedItem, entry: TableEntry) -> bool:
+        """Whether a dataset there has records that were never here, or were changed there."""
+        known = self._session.ledger.state.records.get(item.key)
+        if not known:
+            return sum(map(len, self._client.records(entry.remote))) > entry.sent
+        rows = (row for page in self._client.records(entry.remote) for row in page)
+        return any(known.get(record_key(row), GONE)[1:] != record_print(row) for row in rows)
 
     # --- scorers ---
 
     def _push_scorer(self, scorer: ScorerVersions, entry: TableEntry) -> None:
         remote_id = self._identities.experiment_by_id(scorer.experiment_id)
-        held: Counter[str] = Counter()
-        if entry.sent:  # versions may have been deleted here since, so their number says nothing
-            held.update(map(same_content, self._client.scorer_versions(remote_id, scorer.name)))
+        on_remote: dict[int, str] = {}
+        if entry.sent or entry.versions:  # versions may have been deleted on either side, so their number says nothing
+            on_remote = self._client.numbered_versions(remote_id, scorer.name)
+        if entry.file == self._file:
+            for number in deleted_versions(entry.versions, scorer.versions, on_remote):
+                with _already_gone():
+                    self._client.delete_version(remote_id, scorer.name, number)
+                del on_remote[number]
+        held = Counter(map(same_content, on_remote.values()))
         for number, serialized in enumerate(scorer.versions):
             if held[same_content(serialized)]:
                 held[same_content(serialized)] -= 1
                 continue
-            was_new = self._session.policy.settle(partial(self._settle_version, scorer, remote_id, number, []))
-            entry = replace(entry, sent=entry.sent + 1, made=entry.made or (was_new and number == 0), file=self._file)
+            self._session.policy.settle(partial(self._settle_version, scorer, remote_id, number))
+            known = self._entry(SCORER, scorer.key)
+            entry = replace(known, sent=known.sent + 1, file=self._file)
             self._session.ledger.table_sent(SCORER, scorer.key, entry)
-        sent = max(entry.sent, len(scorer.versions))
-        done = TableEntry("", scorer.fingerprint, sent, made=entry.made, file=self._file)
+        on_remote = self._client.numbered_versions(remote_id, scorer.name)
+        here, held_now = map(version_print, scorer.versions), map(version_print, on_remote.values())
+        done = TableEntry(
+            "",
+            scorer.fingerprint,
+            max(entry.sent, len(scorer.versions)),
+            made=entry.made,
+            file=self._file,
+            versions=common_versions(entry.versions, here, held_now),
+        )
         self._session.ledger.table_sent(SCORER, scorer.key, done)
 
-    def _settle_version(
-        self, scorer: ScorerVersions, remote_id: str, number: int, asked: list[str], again: bool
-    ) -> bool:
+    def _settle_version(self, scorer: ScorerVersions, remote_id: str, number: int, again: bool) -> None:
         """Register a version, unless the remote has more of that content than the versions before it account for.
 
-        Returns whether the remote had no scorer of that name, or one that an attempt just before has made. ``asked``
-        is for these attempts: what was to be made where there was none.
+        The ledger knows before that it may be there, and that the scorer is made from here if the remote has none.
         """
         self._session.check()
         serialized = scorer.versions[number]
         on_remote = [same_content(each) for each in self._client.scorer_versions(remote_id, scorer.name)]
         held = Counter(on_remote)
         before = sum(same_content(each) == same_content(serialized) for each in scorer.versions[:number])
-        if not on_remote:
-            asked.append(same_content(serialized))
         if held[same_content(serialized)] <= before:
+            known = self._entry(SCORER, scorer.key)
+            versions = (*known.versions, ASKED + version_print(serialized))
+            asked = replace(known, made=known.made or not on_remote, file=self._file, versions=versions)
+            self._session.ledger.table_sent(SCORER, scorer.key, asked)
             self._client.register_scorer(remote_id, scorer.name, serialized)
-        return not on_remote or on_remote == asked[:1]
 
     def _delete_scorer(self, item: DeletedItem, entry: TableEntry) -> None:
         """Delete it, unless somebody else has added versions there."""
         self._session.check()
         remote_id, name = self._place_of(item)
-        versions = len(self._client.scorer_versions(remote_id, name)) if remote_id else 0
-        if versions > entry.sent:
+        on_remote = self._client.scorer_versions(remote_id, name) if remote_id else []
+        others = Counter(map(version_print, on_remote)) - Counter(each[1:] for each in entry.versions)
+        if others if entry.versions else len(on_remote) > entry.sent:
             self._session.problem(
                 f"scorer {printable(name)!r} was deleted here and stays on the server, where it has got versions"
             )
-        elif versions:
+        elif on_remote:
             with _already_gone():
                 self._client.delete_scorer(remote_id, name)
         self._session.ledger.table_sent(item.kind, item.key, TableEntry())
@@ -214,18 +255,20 @@ class TablesPush:
 
     def _push_schema(self, schema: LabelSchema, entry: TableEntry) -> None:
         remote_id = self._identities.experiment_by_id(schema.experiment_id)
-        was_new, sent = self._session.policy.settle(partial(self._settle_schema, schema, remote_id, []))
-        made = entry.made or was_new
+        sent = self._session.policy.settle(partial(self._settle_schema, schema, remote_id))
+        made = self._entry(LABEL_SCHEMA, schema.key).made
         done = TableEntry("", schema.fingerprint, version=sent.content, made=made, file=self._file)
         self._session.ledger.table_sent(LABEL_SCHEMA, schema.key, done)
 
-    def _settle_schema(
-        self, schema: LabelSchema, remote_id: str, asked: list[str], again: bool
-    ) -> tuple[bool, RemoteSchema]:
-        """Make it what it is here.
+    def _settle_schema(self, schema: LabelSchema, remote_id: str, again: bool) -> RemoteSchema:
+        """Make it what it is here; returns what it is there now.
 
-        Returns whether it was not there, or only an attempt just before has made it; and what it is there now.
-        ``asked`` is for these attempts: what was to be made where there was none.
+        The ledger knows before that it is made from here if it is not there. Its type can't be changed, nor the kind of
+        its answers: one that has others is made again, unless it was changed there.
+
+        Raises:
+            RemoteError: see mltrack_sync.errors.
+            MltrackError: it is to be made again, and was changed there.
         """
         self._session.check()
         fields = {
@@ -233,11 +276,22 @@ class TablesPush:
             "input": {schema.input_kind: {key: value for key, value in schema.input.items() if value is not None}},
             **({"instruction": schema.instruction} if schema.instruction is not None else {}),
         }
-        found = [each for each in self._client.schemas(remote_id) if each.name == schema.name]
-        if found:
-            return bool(asked), self._client.change_schema(found[0].schema_id, fields)
-        asked.append(schema.name)
-        return True, self._client.create_schema(remote_id, {"name": schema.name, "type": schema.kind.upper(), **fields})
+        known, kind = self._entry(LABEL_SCHEMA, schema.key), schema.kind.upper()
+        for found in self._client.schemas(remote_id):
+            if found.name == schema.name:
+                if is_same_kind_of_schema(schema, found.fields):
+                    return self._client.change_schema(found.schema_id, fields)
+                if known.version != found.content and not self._is_repaired(LABEL_SCHEMA, schema.key):
+                    raise MltrackError(
+                        f"{printable(schema.name)!r} has another type here than on the server, where it was changed as"
+                        " well: both stay as they are; mltrack verify, then mltrack sync --repair, makes it there what"
+                        " it is here"
+                    )
+                with _already_gone():
+                    self._client.delete_schema(found.schema_id)
+        asked = replace(known, version=ASKED, made=True, file=self._file)
+        self._session.ledger.table_sent(LABEL_SCHEMA, schema.key, asked)
+        return self._client.create_schema(remote_id, {"name": schema.name, "type": kind, **fields})
 
     def _delete_schema(self, item: DeletedItem, entry: TableEntry) -> None:
         """Delete it, unless somebody else has changed it there."""
@@ -268,17 +322,3 @@ def _already_gone() -> Iterator[None]:
     except RemoteRefusedError as error:
         if not error.says_missing:
             raise
-
-
-def _batches(records: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
-    batch: list[Mapping[str, Any]] = []
-    size = 0
-    for record in records:
-        length = len(json.dumps(record))
-        if batch and (len(batch) == RECORDS_MAX or size + length > RECORDS_BYTES_MAX):
-            yield batch
-            batch, size = [], 0
-        batch.append(record)
-        size += length
-    if batch:
-        yield batch

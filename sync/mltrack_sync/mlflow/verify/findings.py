@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING
 
 from mltrack_sync.mlflow.plan.kinds import (
     ALIAS,
+    EVALUATION_DATASET,
+    LABEL_SCHEMA,
     LOGGED_MODEL_KINDS,
     LOGGED_MODELS,
     MODEL,
     MODEL_VERSION,
     REGISTERED_MODELS,
     RUNS,
+    SCORER,
+    TABLES,
     TRACE,
     TRACE_TAG,
     TRACES,
@@ -107,7 +111,7 @@ _REGISTERED = {MODEL: "", ALIAS: "@", MODEL_VERSION: "/"}
 
 
 def repairable_unit(difference: Difference) -> str:
-    """What a repair may mend: a run, logged model, registered model or trace, as the ledger names it.
+    """What a repair may mend: a run, model, trace, evaluation dataset, scorer or label schema, as the ledger names it.
 
     "" where it waits, was rejected, or is something else.
     """
@@ -119,6 +123,8 @@ def repairable_unit(difference: Difference) -> str:
     if kind in _REGISTERED:
         mark = _REGISTERED[kind]
         return f"{REGISTERED_MODELS}{key.rpartition(mark)[0] if mark else key}"
+    if kind in (EVALUATION_DATASET, SCORER, LABEL_SCHEMA):
+        return f"{TABLES}{kind}/{key}"
     area = TRACES if kind in (TRACE, TRACE_TAG) else LOGGED_MODELS if kind in LOGGED_MODEL_KINDS else ""
     return f"{area}{key.partition('/')[0]}" if area else ""
 

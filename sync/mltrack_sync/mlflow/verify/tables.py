@@ -8,12 +8,18 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from mltrack.environment import DATASET_ID_TAG, ORIGIN_DATASET_TAG
-from mltrack.mlflow_plugin.tables_reader import EvaluationDataset, LabelSchema, ScorerVersions, read_records
+from mltrack.mlflow_plugin.tables_reader import (
+    RECORD_FIELDS,
+    EvaluationDataset,
+    LabelSchema,
+    ScorerVersions,
+    read_records,
+)
 from mltrack.text.counting import plural
 from mltrack_sync.ledger.tables import TableEntry
 from mltrack_sync.mlflow.plan.kinds import EVALUATION_DATASET, LABEL_SCHEMA, SCORER
 from mltrack_sync.mlflow.plan.origin import ORIGIN_TAGS
-from mltrack_sync.mlflow.plan.tables import same_content
+from mltrack_sync.mlflow.plan.tables import answers_text, same_content
 from mltrack_sync.mlflow.verify.findings import NOTHING, Findings
 
 if TYPE_CHECKING:
@@ -27,8 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["TableItem", "TablesVerify", "kind_of"]
 
 TableItem = EvaluationDataset | ScorerVersions | LabelSchema
-
-RECORD_FIELDS = ("inputs", "outputs", "expectations", "tags", "source")
 
 
 def kind_of(item: TableItem) -> str:
@@ -140,16 +144,14 @@ class TablesVerify:
                     findings.equal("type", schema.kind.upper(), fields.get("type"))
                     findings.equal("instruction", schema.instruction or "", fields.get("instruction") or "")
                     findings.equal("enable_comment", schema.enable_comment, bool(fields.get("enable_comment")))
-                    findings.equal("input", _text({schema.input_kind: schema.input}), _text(fields.get("input") or {}))
+                    findings.equal(
+                        "input",
+                        answers_text({schema.input_kind: schema.input}),
+                        answers_text(fields.get("input") or {}),
+                    )
                     return
         findings.differs("label schema", "present", NOTHING)
 
 
 def _record(row: Mapping[str, Any]) -> str:
     return json.dumps({name: row[name] for name in RECORD_FIELDS if row.get(name) not in (None, {})}, sort_keys=True)
-
-
-def _text(answers: Mapping[str, Mapping[str, Any]]) -> str:
-    """A form without what is not given: servers leave out fields that have their default."""
-    given = {kind: {key: value for key, value in fields.items() if value} for kind, fields in answers.items()}
-    return json.dumps(given, sort_keys=True, ensure_ascii=False)

@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 from mlflow.genai.label_schemas import InputCategorical, LabelSchemaType
-from mlflow.store.tracking.rest_store import RestStore
-from mlflow.utils.rest_utils import MlflowHostCreds
 
 from mltrack.mlflow_plugin.tables_reader import read_records, read_tables
 from mltrack.mlflow_plugin.tracking import TrackingStore
@@ -26,19 +24,7 @@ from mltrack_sync.remotes.config import Remotes
 from mltrack_sync.remotes.ledgers import ledger_path
 from tests.support.proxy import Fault, FaultyProxy, LoseAnswer, Seen
 from tests.support.server import MlflowServer
-
-JUDGE = {"name": "short", "builtin_scorer_class": "Safety", "builtin_scorer_pydantic_data": {"name": "short"}}
-
-
-@pytest.fixture
-def mine(experiment: str) -> Selection:
-    """The experiment of this test: other tests use the same server."""
-    return Selection(experiments=(experiment,))
-
-
-def client_of(server: MlflowServer) -> RestStore:
-    """MLflow's own client of the server."""
-    return RestStore(lambda: MlflowHostCreds(server.url))
+from tests.support.tables import client_of, judge
 
 
 def fill(server: MlflowServer, experiment: str) -> str:
@@ -48,7 +34,7 @@ def fill(server: MlflowServer, experiment: str) -> str:
     dataset = rest.create_dataset(f"questions of {experiment}", tags={"team": "a"}, experiment_ids=[home])
     rest.upsert_dataset_records(dataset.dataset_id, [{"inputs": {"q": n}, "tags": {"n": str(n)}} for n in range(300)])
     for words in ("first", "second"):
-        rest.register_scorer(home, "short", json.dumps({**JUDGE, "description": words}))
+        rest.register_scorer(home, "short", judge(words))
     answers = InputCategorical(options=["yes", "no"])
     rest.create_label_schema(home, name="good", type=LabelSchemaType.FEEDBACK, input=answers, instruction="look")
     return str(home)
@@ -136,7 +122,7 @@ def test_what_was_pushed_from_here_is_found_again(
     tracking = TrackingStore(f"mltrack://{store.path}")
     home = str(tracking.get_experiment_by_name(experiment).experiment_id)
     tracking.create_dataset("questions", tags={"team": "a"}, experiment_ids=[home])
-    tracking.register_scorer(home, "short", json.dumps({**JUDGE, "description": "first"}))
+    tracking.register_scorer(home, "short", judge("first"))
     push(store, remote)
     pull(store, remote, selection=mine)
     found = read_tables(store)
@@ -164,13 +150,13 @@ def test_what_was_changed_on_both_sides_before_a_pull_goes_with_the_next_push(
     tracking, rest = TrackingStore(f"mltrack://{store.path}"), client_of(server)
     home = str(tracking.get_experiment_by_name(experiment).experiment_id)
     here = tracking.create_dataset("questions", tags={"team": "a"}, experiment_ids=[home]).dataset_id
-    tracking.register_scorer(home, "short", json.dumps({**JUDGE, "description": "first"}))
+    tracking.register_scorer(home, "short", judge("first"))
     push(store, remote)
     there = str(rest.get_experiment_by_name(experiment).experiment_id)
     dataset = rest.search_datasets(experiment_ids=[there])[0].dataset_id
     for side, place, known, words in ((tracking, home, here, "ours"), (rest, there, dataset, "theirs")):
         side.upsert_dataset_records(known, [{"inputs": {"q": words}}])
-        side.register_scorer(place, "short", json.dumps({**JUDGE, "description": words}))
+        side.register_scorer(place, "short", judge(words))
     pull(store, remote, selection=mine)
     assert sorted(row["inputs"]["q"] for row in read_records(store, here)) == ["ours", "theirs"]
     push(store, remote)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from mlflow.genai.label_schemas import InputCategorical, InputPassFail, InputText, LabelSchemaType
 
-from mltrack.mlflow_plugin.tables_reader import Tables, changed_records, read_tables
+from mltrack.mlflow_plugin.tables_reader import StoredRecord, Tables, read_tables
 from mltrack.mlflow_plugin.tracking import TrackingStore
 from mltrack.store import Store
 from mltrack_sync import Remote, Selection, push
@@ -24,16 +24,16 @@ from mltrack_sync.ledger.tables import TableEntry
 from mltrack_sync.mlflow.api.tables import TablesClient
 from mltrack_sync.mlflow.plan.pending_tables import deleted_here
 from mltrack_sync.mlflow.provider import MlflowWorkspace
-from mltrack_sync.mlflow.push.tables import RECORDS_BYTES_MAX, RECORDS_MAX, _batches
+from mltrack_sync.mlflow.push.records import RECORDS_BYTES_MAX, RECORDS_MAX, batches, is_changed
 from mltrack_sync.status import status_of
 from tests.support.fake_mlflow import FakeMlflow
 from tests.support.killing import killed_at_requests
 from tests.support.proxy import Fault, FaultyProxy, LoseAnswer, Seen
 from tests.support.server import MlflowServer
 from tests.support.syncers import Syncers
+from tests.support.tables import judge
 
 OUTPUTS: tuple[Any, ...] = ({"said": "a"}, {"said": 0}, {"said": ["a"]})
-JUDGE = {"name": "short", "builtin_scorer_class": "Safety", "builtin_scorer_pydantic_data": {"name": "short"}}
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def fill(tracking: TrackingStore, experiment: str) -> str:
         record["outputs"] = outputs
     tracking.upsert_dataset_records(dataset.dataset_id, [*records, {"inputs": {"q": "traced"}, "source": source}])
     for text in ("first", "second", "first"):
-        tracking.register_scorer(home, "short", json.dumps({**JUDGE, "description": text}))
+        tracking.register_scorer(home, "short", judge(text))
     for name, kind, answer in (
         ("good", LabelSchemaType.FEEDBACK, InputCategorical(options=["yes", "no"])),
         ("passed", LabelSchemaType.FEEDBACK, InputPassFail(positive_label="Pass", negative_label="Fail")),
@@ -128,7 +128,7 @@ def test_they_arrive_once_and_follow_changes(
     (dataset,) = tracking.search_datasets(experiment_ids=[home])
     tracking.upsert_dataset_records(dataset.dataset_id, [{"inputs": {"q": "late"}}])
     tracking.set_dataset_tags(dataset.dataset_id, {"team": "b"})
-    tracking.register_scorer(home, "short", json.dumps({**JUDGE, "description": "third"}))
+    tracking.register_scorer(home, "short", judge("third"))
     schema = tracking.get_label_schema_by_name(home, "good")
     tracking.update_label_schema(schema.schema_id, input=InputCategorical(options=["yes", "no", "maybe"]))
     assert push(store, remote).evaluation_items == 3
@@ -152,9 +152,9 @@ def test_a_version_made_after_another_was_deleted_arrives(
     push(store, remote)
     tracking.delete_scorer(home, "short", version=2)
     push(store, remote)
-    tracking.register_scorer(home, "short", json.dumps({**JUDGE, "description": "fourth"}))
+    tracking.register_scorer(home, "short", judge("fourth"))
     push(store, remote)
-    assert held(there, server, experiment)["scorers"] == ["first", "second", "first", "fourth"]
+    assert held(there, server, experiment)["scorers"] == ["first", "first", "fourth"]
     tracking.delete_scorer(home, "short")
     push(store, remote)
     assert held(there, server, experiment)["scorers"] == []
@@ -201,7 +201,7 @@ def test_what_was_deleted_on_the_server_is_sent_again_once_it_is_changed(
     assert push(store, remote).evaluation_items == 0
     (mine,) = tracking.search_datasets(experiment_ids=[home])
     tracking.upsert_dataset_records(mine.dataset_id, [{"inputs": {"q": "late"}}])
-    tracking.register_scorer(home, "short", json.dumps({**JUDGE, "description": "third"}))
+    tracking.register_scorer(home, "short", judge("third"))
     report = push(store, remote)
     assert (report.complete, report.evaluation_items) == (True, 2)
     found = held(there, server, experiment)
@@ -257,13 +257,13 @@ def test_what_was_made_from_here_and_is_deleted_is_deleted_on_the_server(
     there.create_schema(on_server, {"name": "theirs", "type": "FEEDBACK", "input": {"text": {}}})
     mine = Selection(experiments=(experiment,))
     pull(store, remote, selection=mine)
-    tracking.register_scorer(home, "other", json.dumps({**JUDGE, "name": "other"}))
+    tracking.register_scorer(home, "other", judge("", "other"))
     push(store, remote)
     same = verify(store, remote)
     assert (same.differences, same.evaluation_items) == ((), 8)
     (dataset,) = [each for each in there.datasets([on_server]) if each.name != plain.name]
     there.put_records(dataset.dataset_id, [{"inputs": {"q": "added there"}}])
-    there.register_scorer(on_server, "other", json.dumps({**JUDGE, "name": "other", "description": "added there"}))
+    there.register_scorer(on_server, "other", judge("added there", "other"))
     (differs,) = verify(store, remote).differences
     assert (differs.kind, differs.thing, differs.local) == ("evaluation dataset", "records", "nothing")
 
@@ -307,9 +307,9 @@ def test_what_others_made_stays_also_if_the_answer_to_its_change_was_lost(
     there: TablesClient,
 ) -> None:
     home = str(tracking.get_experiment_by_name(experiment).experiment_id)
-    tracking.register_scorer(home, "mine", json.dumps({**JUDGE, "name": "mine"}))
+    tracking.register_scorer(home, "mine", judge("", "mine"))
     push(store, spoiled)
-    on_server, theirs = server.experiment_id(experiment), json.dumps({**JUDGE, "name": "theirs"})
+    on_server, theirs = server.experiment_id(experiment), judge("", "theirs")
     there.create_schema(on_server, {"name": "good", "type": "FEEDBACK", "input": {"text": {}}})
     there.register_scorer(on_server, "theirs", theirs)
     schema = tracking.create_label_schema(home, name="good", type=LabelSchemaType.FEEDBACK, input=InputText())
@@ -414,21 +414,16 @@ def test_a_file_that_is_not_a_database_keeps_nothing_else_from_going(
     assert any("mlflow.db can't be read" in words for words in report.problems)
 
 
-def test_after_the_clock_was_set_back_all_records_count_as_changed(
-    store: Store, tracking: TrackingStore, experiment: str
-) -> None:
-    home = str(tracking.get_experiment_by_name(experiment).experiment_id)
-    mine = tracking.create_dataset("questions", experiment_ids=[home]).dataset_id
-    tracking.upsert_dataset_records(mine, [{"inputs": {"q": 1}}])
-    (dataset,) = read_tables(store).datasets
-    assert len(changed_records(store, mine, dataset.latest_ms + 10**9)) == dataset.records == 1
+def test_after_the_clock_was_set_back_all_records_count_as_changed() -> None:
+    stored = StoredRecord({"inputs": {"q": 1}}, "dr-1", made_ms=1000, changed_ms=2000)
+    assert [is_changed(stored, "", until) for until in (1999, 2000, 10**15)] == [True, False, True]
 
 
 def test_a_request_has_so_many_records_and_bytes_at_most_or_one_long_record() -> None:
     small, long = {"inputs": {"q": 1}}, {"inputs": {"q": "x" * (RECORDS_BYTES_MAX * 2 // 3)}}
-    assert [len(batch) for batch in _batches([small] * (RECORDS_MAX + 1))] == [RECORDS_MAX, 1]
-    assert [len(batch) for batch in _batches([small, long, long, small])] == [2, 2]
-    assert list(_batches([])) == []
+    assert [len(batch) for batch in batches([small] * (RECORDS_MAX + 1))] == [RECORDS_MAX, 1]
+    assert [len(batch) for batch in batches([small, long, long, small])] == [2, 2]
+    assert list(batches([])) == []
 
 
 def test_a_store_without_the_file_deletes_nothing() -> None:
@@ -440,7 +435,7 @@ def test_a_store_without_the_file_deletes_nothing() -> None:
 
 def test_a_store_whose_file_was_lost_and_made_again_deletes_nothing(store: Store, tracking: TrackingStore) -> None:
     file = store.path / "workspace" / "mlflow.db"
-    tracking.register_scorer("0", "short", json.dumps(JUDGE))
+    tracking.register_scorer("0", "short", judge(""))
     number = read_tables(store).file
     known = {("scorer", "0/short"): TableEntry("", "print", 1, made=True, file=number)}
     tracking.delete_scorer("0", "short")
@@ -450,6 +445,6 @@ def test_a_store_whose_file_was_lost_and_made_again_deletes_nothing(store: Store
     copy.replace(file)
     assert read_tables(store).file == number != 0
     file.unlink()
-    tracking.register_scorer("0", "new", json.dumps(JUDGE))
+    tracking.register_scorer("0", "new", judge(""))
     assert read_tables(store).file not in (0, number)
     assert deleted_here(read_tables(store), known, 1) == ()
