@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,14 @@ from mltrack.errors import CorruptionError, StoreError
 from mltrack.storage.traces.index import SAVED_MIN, first_save_at
 from mltrack.storage.traces.index_file import index_path
 from mltrack.storage.traces.traces import Trace, Traces
-from mltrack.storage.traces.views import LATEST_FIRST, TraceField
+from mltrack.storage.traces.views import LATEST_FIRST, VALUES_MAX, SortKey, TraceField
+from mltrack.storage.traces.views import in_order as sorted_traces
 from mltrack.store import Store
 
 START = 1_700_000_000_000
 MANY = SAVED_MIN // 2 + 10
 KIND = TraceField("kind", lambda trace: (trace.tags["kind"],), as_text=True)
-STATE = TraceField("state", lambda trace: (trace.state,))
+STATE = TraceField("state", lambda trace: (trace.state,), column="state")
 
 
 def made(layout: Layout) -> Traces:
@@ -59,7 +61,7 @@ def fill(traces: Traces) -> None:
 
 
 def in_order(traces: Traces) -> list[Trace]:
-    return traces.in_order(None, LATEST_FIRST)
+    return list(traces.in_order(None, LATEST_FIRST))
 
 
 @pytest.fixture
@@ -106,12 +108,44 @@ def test_saved_traces_have_the_positions_of_their_facts(layout: Layout, folded: 
 def test_saved_traces_are_searched_as_others(layout: Layout, folded: list[Trace]) -> None:
     traces = made(layout)
     scope = frozenset({"7"})
-    assert traces.in_order(scope, LATEST_FIRST) == [trace for trace in folded if trace.experiment_id == "7"]
+    assert list(traces.in_order(scope, LATEST_FIRST)) == [trace for trace in folded if trace.experiment_id == "7"]
     wanted = {trace.trace_id for trace in folded if trace.tags["kind"] == "kind-3"}
-    for _ in range(2):  # the first time those with the text are looked at, then there is a view
+    for _ in range(2):  # the first time those with the text are looked for, then there is a view
         assert {trace.trace_id for trace in traces.having(KIND, "kind-3") or ()} == wanted
-    assert traces.having(STATE, "ERROR") is None
+    for number in range(VALUES_MAX + 1):  # then there is a view of all values
+        traces.having(KIND, f"none-{number}")
+    assert {trace.trace_id for trace in traces.having(KIND, "kind-3") or ()} == wanted
     assert len(traces.having(STATE, "ERROR") or ()) == len(folded)
+    assert traces.having(STATE, "UNKNOWN") == []
+
+
+@pytest.mark.parametrize("ascending", [True, False])
+@pytest.mark.parametrize("columns", [("duration",), ("state", "duration"), ("trace_id",), ("request_time", "state")])
+def test_saved_traces_are_sorted_as_others(
+    layout: Layout, folded: list[Trace], columns: tuple[str, ...], ascending: bool
+) -> None:
+    writer = made(layout)
+    writer.add("0", {"type": "info", "trace_id": "tr-new", "request_time": START + 3, "duration": 98})
+    writer.add("0", {"type": "info", "trace_id": "tr-000a", "request_time": START + 3})
+    writer.add("7", {"type": "info", "trace_id": "tr-003", "request_time": START + 3, "state": "OK"})
+    keys = tuple(SortKey(column, ascending, attrgetter(column), column) for column in columns)
+    keys += tuple(key for key in LATEST_FIRST if key.column not in columns)
+    for scope in (None, frozenset({"7"})):
+        wanted = sorted_traces([trace for trace in writer.all() if scope is None or trace.experiment_id in scope], keys)
+        found = made(layout).in_order(scope, keys)
+        assert list(found) == wanted
+        assert list(found[3:9]) == wanted[3:9]
+        assert found[-1] == wanted[-1]
+
+
+@pytest.mark.parametrize("field", ["trace_id", "request_time", "duration", "state"])
+def test_saved_traces_with_a_value_of_a_column_are_found(layout: Layout, folded: list[Trace], field: str) -> None:
+    read = attrgetter(field)
+    asked = TraceField(field, lambda trace: (read(trace),), column=field)
+    traces = made(layout)
+    for value in {read(trace) for trace in folded[::9]} | {"none", "tr-002\ntr-003", 5.5}:
+        wanted = {trace.trace_id for trace in folded if read(trace) == value}
+        assert {trace.trace_id for trace in traces.having(asked, value) or ()} == wanted, value
 
 
 def test_what_was_logged_since_is_found(layout: Layout, folded: list[Trace]) -> None:

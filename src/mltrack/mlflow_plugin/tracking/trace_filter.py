@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from mltrack.storage.traces.traces import Assessment, SpanHead, SpanReader, Trace, Traces
     from mltrack.storage.traces.views import SortKey
 
-__all__ = ["TraceFilter", "attribute_reader"]
+__all__ = ["ATTRIBUTE_COLUMNS", "TraceFilter", "attribute_reader"]
 
-FEW_TRACES = 2000
-"""At most so many traces with a value are sorted for a search."""
+ENOUGH_TESTED = 200
+"""So few traces with a value are tested without a look at who has another value."""
 
 SPAN_CLOCK_TOLERANCE_NS = 10_000_000_000  # how much earlier than its trace a span may begin, by another clock
 
@@ -58,6 +58,7 @@ class TraceFilter:
         Raises:
             MlflowException: it does not parse, or a comparison is invalid.
         """
+        self._quick: list[Test] = []  # of what is known of a trace before more of it is decoded
         self._tests: list[Test] = []
         self._scoped: list[Callable[[Sequence[Trace]], Test]] = []  # tests that need all traces first
         self._values: list[tuple[TraceField, Any]] = []  # what a trace must have to pass; tests check it again
@@ -79,7 +80,7 @@ class TraceFilter:
             StoreError: the store can't be read.
         """
         every = store.in_order(scope, LATEST_FIRST) if self._scoped else ()
-        tests = [*self._tests, *(make(every) for make in self._scoped)]
+        tests = [*self._quick, *self._tests, *(make(every) for make in self._scoped)]
         few = self._few(store, scope)
         found: Iterator[Trace]
         if few is None:
@@ -95,13 +96,18 @@ class TraceFilter:
 
     def _few(self, store: Traces, scope: frozenset[str] | None) -> list[Trace] | None:
         """All traces that have the rarest of the values asked for, in any order; None if they are not few."""
-        having = [store.having(field, value) for field, value in self._values]
-        fewest = min((found for found in having if found is not None), key=len, default=None)
-        if fewest is None or len(fewest) > FEW_TRACES:
+        fewest: list[Trace] | None = None
+        for field, value in sorted(self._values, key=lambda one: one[0].column is None):
+            if fewest is not None and len(fewest) <= ENOUGH_TESTED:
+                break  # to know the others takes longer than to test these
+            found = store.having(field, value)
+            if found is not None and (fewest is None or len(found) < len(fewest)):
+                fewest = found
+        if fewest is None:
             return None
         return [trace for trace in fewest if scope is None or trace.experiment_id in scope]
 
-    def _in_order(self, store: Traces, scope: frozenset[str] | None, keys: tuple[SortKey, ...]) -> list[Trace]:
+    def _in_order(self, store: Traces, scope: frozenset[str] | None, keys: tuple[SortKey, ...]) -> Sequence[Trace]:
         """All traces, in order; without those outside of the times asked for, if the order is that of time."""
         found = store.in_order(scope, keys)
         if keys != LATEST_FIRST or (self._earliest_ms == -math.inf and self._latest_ms == math.inf):
@@ -139,10 +145,10 @@ class TraceFilter:
         else:
             raise UsageError(f"Invalid search expression type '{kind}'")
 
-    def _needs(self, clause: _Clause, values: Callable[[Trace], Iterable[Hashable]], *, as_text: bool = True) -> None:
+    def _needs(self, clause: _Clause, values: Callable[[Trace], Iterable[Hashable]], column: str | None = None) -> None:
         """If the clause asks for one value: the traces to test are among those that have it."""
         if clause.comparator == "=":
-            self._values.append((TraceField((clause.kind, clause.key), values, as_text), clause.value))
+            self._values.append((TraceField((clause.kind, clause.key), values, column is None, column), clause.value))
 
     def _add_attribute(self, clause: _Clause) -> None:
         _, key, comparator, value = clause
@@ -154,8 +160,11 @@ class TraceFilter:
             elif key == "timestamp_ms" and comparator in ("<", "<="):
                 self._latest_ms = min(self._latest_ms, value)
         read, matches = attribute_reader(key), comparator_test(comparator, value)
-        self._needs(clause._replace(value=value), lambda trace: (read(trace),), as_text=False)
-        self._tests.append(lambda trace: matches(read(trace)))
+        column = ATTRIBUTE_COLUMNS.get(key)
+        if column is not None or key == "client_request_id":
+            self._needs(clause._replace(value=value), lambda trace: (read(trace),), column)
+        tests = self._tests if key == "client_request_id" else self._quick
+        tests.append(lambda trace: matches(read(trace)))
 
     def _add_prompt(self, clause: _Clause) -> None:
         if clause.comparator != "=":
@@ -221,6 +230,14 @@ def parsed(filter_string: str) -> tuple[_Clause, ...]:
         clauses = SearchTraceUtils.parse_search_filter_for_search_traces(filter_string)
     return tuple(_Clause(c["type"], c["key"], c["comparator"].upper(), c["value"]) for c in clauses)
 
+
+ATTRIBUTE_COLUMNS = {
+    "request_id": "trace_id",
+    "timestamp_ms": "request_time",
+    "execution_time_ms": "duration",
+    "status": "state",
+}
+"""The fields of traces that attributes are, by their names in searches."""
 
 _READERS: dict[str, Callable[[Trace], Any]] = {
     "request_id": attrgetter("trace_id"),

@@ -24,7 +24,7 @@ from mltrack.mlflow_plugin.errors import raises_mlflow
 from mltrack.mlflow_plugin.tracking.base import BaseStore
 from mltrack.mlflow_plugin.tracking.paging import check_max_results
 from mltrack.mlflow_plugin.tracking.trace_entities import TracePlaces, to_info
-from mltrack.mlflow_plugin.tracking.trace_filter import TraceFilter, attribute_reader
+from mltrack.mlflow_plugin.tracking.trace_filter import ATTRIBUTE_COLUMNS, TraceFilter, attribute_reader
 from mltrack.storage.traces.traces import Trace
 from mltrack.storage.traces.views import LATEST_FIRST, SortKey
 
@@ -137,7 +137,8 @@ def _sort_keys(order_by: Sequence[str]) -> tuple[SortKey, ...]:
         kind, key, ascending = SearchTraceUtils.parse_order_by_for_search_traces(clause)
         if any(one.name == (kind, key) for one in keys):
             raise MlflowException(f"`order_by` contains duplicate fields: {list(order_by)}")
-        keys.append(SortKey((kind, key), ascending, _value_of(kind, key)))
+        column = ATTRIBUTE_COLUMNS.get(key) if SearchTraceUtils.is_attribute(kind, key, "=") else None
+        keys.append(SortKey((kind, key), ascending, _value_of(kind, key), column))
     given = {key.name for key in keys}
     return (*keys, *(key for key in LATEST_FIRST if key.name not in given))
 

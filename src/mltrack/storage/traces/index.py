@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import threading
-from bisect import insort
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,13 +24,14 @@ from mltrack.process.collecting import without_collecting
 from mltrack.storage.traces.index_file import FileRead, IndexFile, KeptTrace, load_index, save_index
 from mltrack.storage.traces.state import TraceFact, fold_trace
 from mltrack.storage.traces.trace import Trace
-from mltrack.storage.traces.views import LATEST_FIRST, SortKey, TraceField, TraceViews, place_in
+from mltrack.storage.traces.views import FEW_MAX, TraceList, TraceViews, place_in
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator, Mapping
+    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
     from mltrack.disk.layout import Layout
+    from mltrack.storage.traces.views import SortKey, TraceField
 
 __all__ = ["SAVED_MIN", "TraceChanges", "TraceIndex", "first_save_at"]
 
@@ -98,7 +98,6 @@ class TraceIndex:
         self._begun = False
         self._saved: IndexFile | None = None  # traces as an earlier refresh saved them
         self._replaced: set[int] = set()  # its rows of traces that are entries now
-        self._asked: set[TraceField] = set()
         self._unsaved = 0  # facts
         self.damage: list[CorruptionError] = []
 
@@ -134,46 +133,56 @@ class TraceIndex:
         saved = []
         if self._saved is not None:
             with without_collecting():
-                self._saved.fill_heads()
-            saved = self._saved.traces(self._replaced)
+                saved = self._saved.seen(range(len(self._saved)), self._replaced)
         return saved + self._fresh()
 
     def _fresh(self) -> list[Trace]:
         folded = [entry.trace for entry in self._entries.values()]
         return [trace for trace in folded if trace is not None and trace.born]
 
-    def in_order(self, scope: frozenset[str] | None, keys: tuple[SortKey, ...]) -> list[Trace]:
+    def in_order(self, scope: frozenset[str] | None, keys: tuple[SortKey, ...]) -> Sequence[Trace]:
         """The traces of these experiments (None: of all), as of now, sorted; no two of them are equal in ``keys``."""
         with self._lock:
             self.refresh()
-            saved = self._saved
-            if keys == LATEST_FIRST and saved is not None and len(self._entries) <= FOLLOWED_MAX:
-                return self._views.in_order(scope, keys, self._all, lambda: self._latest(saved, scope))
-            return self._views.in_order(scope, keys, self._all)
+            return self._views.in_order(scope, keys, self._all, lambda: self._from_columns(scope, keys))
 
-    def _latest(self, saved: IndexFile, scope: frozenset[str] | None) -> list[Trace]:
-        """The traces, the latest first, as they were saved, with the others in their places."""
-        found = saved.traces(self._replaced, scope)
-        position = place_in(LATEST_FIRST)
+    def _from_columns(self, scope: frozenset[str] | None, keys: tuple[SortKey, ...]) -> TraceList | None:
+        """The traces that were saved, sorted by their columns, and the others in their places; None if it can't be."""
+        saved = self._saved
+        if saved is None or len(self._entries) > FOLLOWED_MAX:
+            return None
+        rows = saved.ordered(saved.rows(self._replaced, scope), keys)
+        if rows is None:
+            return None
+        found = TraceList([*rows], saved)
+        position = place_in(keys)
         for trace in self._fresh():
             if scope is None or trace.experiment_id in scope:
-                insort(found, trace, key=position)
+                found.add(trace, position)
         return found
 
     def having(self, field: TraceField, value: Hashable) -> list[Trace] | None:
-        """The traces that have a value in that field, as of now, in any order; None if it would take long to know.
-
-        It never does again: a field that is asked for once more is worth a view.
-        """
+        """Traces that may have a value in that field, all that have it among them, as of now; None if not few."""
         with self._lock:
             self.refresh()
-            if self._saved is None or field in self._asked:
-                return self._views.having(field, value, self._all)
-            self._asked.add(field)
-            if not field.as_text or not isinstance(value, str):
-                return None
-            possible = self._saved.holding(value, self._replaced) + self._fresh()
-            return [trace for trace in possible if value in field.values(trace)]
+            return self._views.having(field, value, self._all, lambda: self._few(field, value))
+
+    def _few(self, field: TraceField, value: Hashable) -> list[Trace] | None:
+        """The same, not from a view."""
+        saved = self._saved
+        traces: Iterable[Trace] = self._fresh()
+        rows: Iterable[int] | None = ()
+        if saved is not None:
+            if field.column is not None:
+                rows = saved.rows_with(field.column, value, FEW_MAX)
+            elif field.as_text and isinstance(value, str):
+                rows = saved.rows_holding(value, FEW_MAX)
+            else:
+                traces = self._all()
+        if rows is None:
+            return None
+        found = [trace for trace in traces if value in field.values(trace)]
+        return found + (saved.seen(rows, self._replaced) if saved is not None else [])
 
     def last_time(self, trace_id: str) -> int:
         """The time (ns) of the latest fact of a trace that was read so far; 0 if there is none."""

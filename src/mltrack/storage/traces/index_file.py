@@ -11,10 +11,8 @@ import contextlib
 import json
 import os
 import sys
-import weakref
 import zlib
 from array import array
-from bisect import bisect_right
 from dataclasses import astuple
 from functools import cached_property
 from itertools import accumulate
@@ -23,28 +21,31 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mltrack.disk.codec import BadLine, decode_line, encode_line
 from mltrack.disk.filesystem import TEMPORARY, FileSystem, open_regular, reading
 from mltrack.disk.trust import is_own_file
-from mltrack.errors import CorruptionError
+from mltrack.storage.traces.index_rows import Rows, encode_row
 from mltrack.storage.traces.trace import LAZY_FIELDS, Assessment, SpanHead, SpanPlace, Trace, lazy_trace, set_field
+from mltrack.storage.traces.views import LATEST_FIRST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
-    from typing import IO
+
+    from mltrack.storage.traces.views import SortKey
 
 __all__ = ["FileRead", "IndexFile", "KeptTrace", "index_path", "load_index", "remove_indexes", "save_index"]
 
 INDEX_FILE = "catalog.traces"
 
-VERSION = 1
+VERSION = 2
 """Raised by every change to what is below, or to a trace's fields."""
 
 TAIL_BYTES = 4096
 
-SINGLY_MAX = 1000
-"""After so many rows that were read singly, all are read."""
+FINDS_MAX = 50
+"""After so many searches for one id in all of them, a map of ids is made."""
 
 NO_TIME = -(1 << 63)
-_COLUMNS = ("times", "durations", "states", "experiments", "last_times", "last_files", "last_seqs", "ends")
+_COLUMNS = ("times", "durations", "states", "experiments", "last_times", "last_files", "last_seqs", "ends", "span_ends")
+_COLUMN_OF = {"request_time": "times", "duration": "durations", "state": "states"}
 
 
 class FileRead(NamedTuple):
@@ -70,7 +71,7 @@ class KeptTrace(NamedTuple):
     trace: Trace | None
     last: tuple[int, int, int]
     files: Mapping[int, int]
-    row: bytes | None = None
+    rows: tuple[bytes, bytes] | None = None  # its fields and its spans, as they are saved
 
     @property
     def order(self) -> tuple[int, str]:
@@ -81,7 +82,7 @@ class KeptTrace(NamedTuple):
 class IndexFile:
     """One such file, as read. Its traces are its rows, numbered."""
 
-    def __init__(self, header: Mapping[str, Any], columns: memoryview, rows: _Rows) -> None:
+    def __init__(self, header: Mapping[str, Any], columns: memoryview, fd: int, path: Path, start: int) -> None:
         """Use ``load_index``."""
         self.files = [FileRead(*fields) for fields in header["files"]]
         self._states: list[str] = header["states"]
@@ -93,15 +94,17 @@ class IndexFile:
             self._columns[name] = array("q")
             self._columns[name].frombytes(columns[: 8 * header["count"]])
             columns = columns[8 * header["count"] :]
-        self._id_text = bytes(columns)
-        self._rows = rows
-        self._ends = self._columns["ends"]
-        self._traces = [lazy_trace((self, row)) for row in range(header["count"])]
-        self._filled = False
+        self._id_lines = b"\n%b\n" % bytes(columns)
+        ends, span_ends = self._columns["ends"], self._columns["span_ends"]
+        self._fields = Rows(fd, path, start, ends)
+        self._spans = Rows(fd, path, start + (ends[-1] if ends else 0), span_ends)
+        self._finds = 0
+        self.made: list[Trace | None] = [None] * header["count"]
+        """The traces that were asked for so far, in the places of their rows."""
 
     @cached_property
     def _ids(self) -> list[str]:
-        return self._id_text.decode("utf-8", "surrogatepass").split("\n")
+        return self._id_lines[1:-1].decode("utf-8", "surrogatepass").split("\n")
 
     @cached_property
     def _by_id(self) -> dict[str, int]:
@@ -109,52 +112,86 @@ class IndexFile:
 
     # --- traces ---
 
-    def traces(self, without: Iterable[int], scope: frozenset[str] | None = None) -> list[Trace]:
-        """The traces that readers see, the latest first, without those rows; of these experiments (None: of all)."""
-        left_out = self._hidden.union(without)
-        if scope is None or scope.issuperset(self._experiments):
-            return [trace for row, trace in enumerate(self._traces) if row not in left_out]
-        wanted = {number for number, name in enumerate(self._experiments) if name in scope}
-        numbers = enumerate(self._columns["experiments"])
-        return [self._traces[row] for row, number in numbers if number in wanted and row not in left_out]
-
-    def holding(self, text: str, without: Iterable[int]) -> list[Trace]:
-        """The traces that may have a field with that text, or a text in it: no others have."""
-        needle = json.dumps(text).encode()
-        left_out = self._hidden.union(without)
-        found = []
-        rows = self._rows.whole()
-        at = rows.find(needle)
-        while at >= 0:
-            row = bisect_right(self._ends, at)
-            if row not in left_out:
-                found.append(self._traces[row])
-            at = rows.find(needle, self._ends[row])
+    def trace(self, row: int) -> Trace:
+        """The trace of a row: what is in columns is set, the rest is decoded when it is asked for."""
+        found = self.made[row]
+        if found is None:
+            found = self.made[row] = lazy_trace((self, row))
+            columns = self._columns
+            duration = columns["durations"][row]
+            _set_id(found, self._ids[row])
+            _set_time(found, columns["times"][row])
+            _set_duration(found, None if duration == NO_TIME else duration)
+            _set_state(found, self._states[columns["states"][row]])
+            _set_experiment(found, self._experiments[columns["experiments"][row]])
         return found
 
-    def fill_heads(self) -> None:
-        """Set the fields that are in columns, of all traces at once, which is quicker than of each one."""
-        if self._filled:
-            return
-        self._filled = True
-        columns = (self._columns[name] for name in _COLUMNS[:4])
-        names = ("trace_id", "request_time", "duration", "state", "experiment_id")
-        set_id, set_time, set_duration, set_state, set_experiment = map(set_field, names)
-        for trace, trace_id, time, duration, state, experiment in zip(self._traces, self._ids, *columns, strict=True):
-            set_id(trace, trace_id)
-            set_time(trace, time)
-            set_duration(trace, None if duration == NO_TIME else duration)
-            set_state(trace, self._states[state])
-            set_experiment(trace, self._experiments[experiment])
+    def rows(self, without: Iterable[int], scope: frozenset[str] | None = None) -> list[int]:
+        """The rows of traces that readers see, the latest first, without those; of these experiments (None: of all)."""
+        left_out = self._hidden.union(without)
+        if scope is None or scope.issuperset(self._experiments):
+            if not left_out:
+                return list(range(len(self)))
+            return [row for row in range(len(self)) if row not in left_out]
+        wanted = {number for number, name in enumerate(self._experiments) if name in scope}
+        numbers = enumerate(self._columns["experiments"])
+        return [row for row, number in numbers if number in wanted and row not in left_out]
+
+    def ordered(self, rows: list[int], keys: tuple[SortKey, ...]) -> list[int] | None:
+        """Rows that are the latest first, sorted by other keys; None if one of those is in no column."""
+        for last in reversed(LATEST_FIRST):  # equal ones stay in that order
+            keys = keys[:-1] if keys[-1:] == (last,) else keys
+        for key in reversed(keys):
+            column = self._column(key.column)
+            if column is None:
+                return None
+            without = [row for row in rows if column[row] is None] if key.column == "duration" else []
+            if without:
+                rows = [row for row in rows if column[row] is not None]
+            rows.sort(key=column.__getitem__, reverse=not key.ascending)
+            rows += without
+        return rows
+
+    def _column(self, name: str | None) -> Sequence[Any] | None:
+        """The values of a field by row."""
+        if name == "trace_id":
+            return self._ids
+        if name == "request_time":
+            return self._columns["times"]
+        if name == "duration":
+            return [None if duration == NO_TIME else duration for duration in self._columns["durations"]]
+        if name == "state":
+            return [self._states[number] for number in self._columns["states"]]
+        return None
+
+    def rows_with(self, name: str, value: object, rows_max: int) -> list[int] | None:
+        """The rows with a value in a column, hidden ones too; None if they are more."""
+        if name == "trace_id":
+            row = self.find(value) if isinstance(value, str) else None
+            return [] if row is None else [row]
+        if name == "state":
+            value = self._states.index(value) if value in self._states else -1
+        column = self._columns[_COLUMN_OF[name]]
+        if column.count(value) > rows_max:  # type: ignore[arg-type]  # of a number with a fraction it is 0
+            return None
+        return [row for row, one in enumerate(column) if one == value]
+
+    def rows_holding(self, text: str, rows_max: int) -> list[int] | None:
+        """The rows that may have a field with that text, or a text in it, hidden ones too; None if they are more."""
+        return self._fields.holding(json.dumps(text).encode(), rows_max)
+
+    def seen(self, rows: Iterable[int], without: Iterable[int]) -> list[Trace]:
+        """The traces of those rows that readers see, without others of them."""
+        left_out = self._hidden.union(without)
+        return [self.trace(row) for row in rows if row not in left_out]
 
     def fill(self, trace: Trace, row: int, name: str) -> None:
         """Set the fields of the trace of a row: its spans if ``name`` is that, else all others."""
-        fields, spans = self._parts(row)
         if name == "spans":
-            heads = [self._span(values) for values in json.loads(spans)]
+            heads = [self._span(values) for values in _loads(self._spans.content(row))]
             set_field(name)(trace, {head.span_id: head for head in heads})
             return
-        for (_, set_it, decode), value in zip(_LAZY, json.loads(fields), strict=True):
+        for (_, set_it, decode), value in zip(_LAZY, _loads(self._fields.content(row)), strict=True):
             set_it(trace, value if decode is None else decode(value))
 
     def _span(self, values: list[Any]) -> SpanHead:
@@ -163,83 +200,38 @@ class IndexFile:
         named = self.files[file]
         return SpanHead._make([*fields, SpanPlace(named.experiment_id, named.writer, offset, size), order])
 
-    def _parts(self, row: int) -> tuple[bytes, bytes]:
-        """The fields and the spans of a row, checked."""
-        try:
-            checksum, fields, spans = self._row(row).split(b"\n")[:3]
-            intact = zlib.crc32(fields + spans) == int(checksum, 16)
-        except ValueError:  # a page of zeros, for example
-            raise self._rows.damaged() from None
-        if not intact:
-            raise self._rows.damaged()
-        return fields, spans
-
-    def _row(self, row: int) -> bytes:
-        """The row as it is saved: a checksum, the fields, the spans."""
-        return self._rows.read(self._ends[row - 1] if row else 0, self._ends[row])
-
     # --- facts ---
 
     def find(self, trace_id: str) -> int | None:
         """The row of a trace, which may be one that was deleted."""
-        return self._by_id.get(trace_id)
+        self._finds += 1
+        if self._finds > FINDS_MAX:
+            return self._by_id.get(trace_id)
+        at = self._id_lines.find(b"\n%b\n" % trace_id.encode("utf-8", "surrogatepass"))
+        return None if at < 0 or "\n" in trace_id else self._id_lines.count(b"\n", 0, at)
 
     def kept(self, row: int) -> KeptTrace:
         """The trace of a row, and where its facts are."""
-        raw = self._row(row)
+        raw = self._fields.saved(row), self._spans.saved(row)
         last = (self._columns["last_times"][row], self._columns["last_files"][row], self._columns["last_seqs"][row])
         several = self._several.get(str(row))
         files = {last[1]: last[2]} if several is None else {int(file): seq for file, seq in several.items()}
-        return KeptTrace(self._ids[row], self._traces[row] if raw != _DELETED else None, last, files, raw)
+        return KeptTrace(self._ids[row], self.trace(row) if raw != _DELETED else None, last, files, raw)
 
     def __len__(self) -> int:
-        return len(self._ends)
+        return len(self.made)
 
 
-class _Rows:
-    """The rows of the file: read one by one as long as few are, else at once. It stays open as long as this is used."""
-
-    def __init__(self, file: IO[bytes], path: Path, size: int) -> None:
-        """They begin where ``file`` is."""
-        self._path = path
-        self._fd = os.dup(file.fileno())
-        weakref.finalize(self, os.close, self._fd)
-        self._start = file.tell()
-        self._size = size
-        self._left = SINGLY_MAX
-        self._whole: bytes | None = None
-
-    def whole(self) -> bytes:
-        """All rows."""
-        if self._whole is None:
-            self._whole = self._pread(0, self._size)
-        return self._whole
-
-    def read(self, start: int, end: int) -> bytes:
-        """The bytes from ``start`` to ``end``."""
-        self._left -= 1
-        if self._whole is not None or self._left < 0:
-            return self.whole()[start:end]
-        return self._pread(start, end - start)
-
-    def _pread(self, start: int, size: int) -> bytes:
-        found = os.pread(self._fd, size, self._start + start)
-        if len(found) != size:
-            raise self.damaged()
-        return found
-
-    def damaged(self) -> CorruptionError:
-        """The error for rows that are not as they were written."""
-        path = str(self._path)
-        return CorruptionError(f"{path} is damaged", path=path, hint="delete it: it is made again from other files")
-
-
-_DELETED = b"0\n\n\n"
+_DELETED = encode_row(b""), encode_row(b"")
+_loads = json.JSONDecoder().decode
 _DECODE: dict[str, Callable[[Any], Any]] = {
     "assessments": lambda records: {record[0]: Assessment(*record) for record in records},
     "run_ids": tuple,
     "prompts": tuple,
 }
+_set_id, _set_time, _set_duration, _set_state, _set_experiment = map(
+    set_field, ("trace_id", "request_time", "duration", "state", "experiment_id")
+)
 _LAZY = tuple((name, set_field(name), _DECODE.get(name)) for name in LAZY_FIELDS)
 
 
@@ -282,7 +274,7 @@ def load_index(root: Path, facts_file: Mapping[tuple[str, str], str]) -> IndexFi
             whole = os.fstat(file.fileno()).st_size == file.tell() + header["rows"]
             fits = whole and zlib.crc32(columns) == header["crc"]
             if fits and all(_is_that_file(read, facts_file) for read in header["files"]):
-                return IndexFile(header, memoryview(columns), _Rows(file, path, header["rows"]))
+                return IndexFile(header, memoryview(columns), file.fileno(), path, file.tell())
     except (OSError, BadLine):
         return None
     return None
@@ -342,7 +334,7 @@ def _encoded(kept: Sequence[KeptTrace], numbers: Mapping[tuple[str, str], int]) 
     columns = {name: array("q") for name in _COLUMNS}
     states: dict[str, int] = {}
     experiments: dict[str, int] = {}
-    rows: list[bytes] = []
+    rows: list[tuple[bytes, bytes]] = []
     for one in kept:
         trace = one.trace or Trace(one.trace_id, "", 0, state="")
         columns["times"].append(trace.request_time)
@@ -351,8 +343,10 @@ def _encoded(kept: Sequence[KeptTrace], numbers: Mapping[tuple[str, str], int]) 
         columns["experiments"].append(experiments.setdefault(trace.experiment_id, len(experiments)))
         for name, number in zip(("last_times", "last_files", "last_seqs"), one.last, strict=True):
             columns[name].append(number)
-        rows.append(one.row or (_DELETED if one.trace is None else _as_row(one.trace, numbers)))
-    columns["ends"].extend(accumulate(map(len, rows)))
+        rows.append(one.rows or (_DELETED if one.trace is None else _as_rows(one.trace, numbers)))
+    fields, spans = zip(*rows, strict=True)
+    columns["ends"].extend(accumulate(map(len, fields)))
+    columns["span_ends"].extend(accumulate(map(len, spans)))
     ids = "\n".join(one.trace_id for one in kept).encode("utf-8", "surrogatepass")
     front = b"".join([*(columns[name].tobytes() for name in _COLUMNS), ids])
     header = {
@@ -364,13 +358,13 @@ def _encoded(kept: Sequence[KeptTrace], numbers: Mapping[tuple[str, str], int]) 
         "several": {str(row): one.files for row, one in enumerate(kept) if len(one.files) > 1},
         "count": len(kept),
         "columns": len(front),
-        "rows": columns["ends"][-1],
+        "rows": columns["ends"][-1] + columns["span_ends"][-1],
         "crc": zlib.crc32(front),
     }
-    return header, [front, *rows]
+    return header, [front, *fields, *spans]
 
 
-def _as_row(trace: Trace, numbers: Mapping[tuple[str, str], int]) -> bytes:
+def _as_rows(trace: Trace, numbers: Mapping[tuple[str, str], int]) -> tuple[bytes, bytes]:
     fields = {key: getattr(trace, key) for key in LAZY_FIELDS}
     fields["assessments"] = [astuple(one) for one in trace.assessments.values()]
     spans = [
@@ -378,8 +372,7 @@ def _as_row(trace: Trace, numbers: Mapping[tuple[str, str], int]) -> bytes:
         for head in trace.spans.values()
         for order in [head.order]
     ]
-    found = _dumps(list(fields.values())).encode(), _dumps(spans).encode()
-    return b"%x\n%b\n%b\n" % (zlib.crc32(b"".join(found)), *found)
+    return encode_row(_dumps(list(fields.values())).encode()), encode_row(_dumps(spans).encode())
 
 
 _dumps = json.JSONEncoder(separators=(",", ":"), default=dict).encode

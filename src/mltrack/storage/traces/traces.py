@@ -93,7 +93,7 @@ class Traces:
         with _readable():
             return self._index.all()
 
-    def in_order(self, scope: frozenset[str] | None, keys: tuple[SortKey, ...]) -> list[Trace]:
+    def in_order(self, scope: frozenset[str] | None, keys: tuple[SortKey, ...]) -> Sequence[Trace]:
         """The traces of these experiments (None: of all), sorted; the last of ``keys`` is not the same for any two.
 
         Raises:
@@ -103,7 +103,7 @@ class Traces:
             return self._index.in_order(scope, keys)
 
     def having(self, field: TraceField, value: Hashable) -> list[Trace] | None:
-        """The traces that have a value in that field, in any order; None where it takes long to know, the first time.
+        """Traces that may have a value in that field, all that have it among them, in any order; None if not few.
 
         Raises:
             StoreError: the store can't be read.
