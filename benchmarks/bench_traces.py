@@ -38,16 +38,24 @@ INFO_SENDERS = 4
 SEARCH_MIN = 5
 """How many times faster than SQLite a search is to be."""
 ORDER = ["attributes.execution_time_ms DESC"]
+DEEP_PAGE = 50
 QUERIES: dict[str, tuple[str | None, list[str] | None]] = {
     "the latest": (None, None),
+    f"page {DEEP_PAGE}": (None, None),
     "a tag and a duration, sorted": ("tag.kind = 'kind-3' AND attributes.execution_time_ms >= 50", ORDER),
     "a tag and a duration, rare": ("tag.kind = 'kind-3' AND attributes.execution_time_ms = 50", None),
+    "a text in a tag, rare": ("tag.kind LIKE '%rare%'", None),
+    "all of a tag, sorted": (None, ["tag.kind ASC"]),
+    "a session": ("metadata.`mlflow.trace.session` = 's-77'", None),
+    "a run": ("run_id = 'run-7'", None),
+    "feedback": ("feedback.good = 'false'", None),
     "a status": ("attributes.status = 'OK'", ["timestamp_ms ASC"]),
     "a time": (f"attributes.timestamp_ms > {START_MS + 9_000}", None),
     "a span's name": ("span.name = 'step'", None),
     "a text in spans": ("trace.text LIKE '%\"n\": 3%'", None),
 }
 OURS_ONLY = "a text in spans"
+SLOW = "a span's name"
 
 
 def traced(spans: int, counts_tokens: bool = False) -> Any:
@@ -129,31 +137,60 @@ def log(uri: str, spans: str, asynchronous: str) -> None:
 
 
 def fill(uri: str, traces: str) -> None:
-    """Traces of three spans, many in a call."""
+    """Traces of three spans, many in a call; one in a hundred as a client makes it, with metadata, and judged."""
+    from mlflow.entities import AssessmentSource, Feedback, TraceInfo, TraceLocation, TraceState
+
     store = tracking_store(uri)
+    judge = AssessmentSource(source_type="HUMAN", source_id="me")
+    for number in range(int(traces) // 100):
+        trace_id, tag = f"tr-{10**12 + number:032x}", "rare" if number == 5 else f"kind-{number % 10}"
+        metadata = {"mlflow.trace.session": f"s-{number // 2}", "mlflow.sourceRun": f"run-{number % 20}"}
+        info = TraceInfo(
+            trace_id=trace_id,
+            trace_location=TraceLocation.from_experiment_id("0"),
+            request_time=START_MS + 100 * number,
+            execution_duration=number % 97,
+            state=TraceState.OK,
+            tags={"kind": tag},
+            trace_metadata=metadata,
+        )
+        store.start_trace(info)
+        store.create_assessment(Feedback(trace_id=trace_id, name="good", value=number % 2 == 0, source=judge))
     for first in range(1, int(traces) + 1, 500):
         spans = [made_spans(trace, 3) for trace in range(first, min(first + 500, int(traces) + 1))]
         store.log_spans("0", [span for some in spans for span in some])
     print(traces)
 
 
-def search(uri: str, query: str) -> None:
-    """Seconds of the first search of a process, of one like it, and of one after a trace was added."""
+def searcher(uri: str, query: str) -> tuple[Any, Callable[[], None]]:
+    """The store, and a search in it."""
+    from mlflow.utils.search_utils import SearchTraceUtils
+
     store = tracking_store(uri)
     filter_string, order_by = QUERIES[query]
+    token = SearchTraceUtils.create_page_token(100 * (DEEP_PAGE - 1)) if query == f"page {DEEP_PAGE}" else None
 
     def call() -> None:
-        store.search_traces(
-            experiment_ids=["0"], filter_string=filter_string, order_by=order_by, max_results=100, locations=None
-        )
+        store.search_traces(["0"], filter_string=filter_string, order_by=order_by, max_results=100, page_token=token)
 
-    first = seconds(call)
+    return store, call
+
+
+def first_search(uri: str, query: str) -> None:
+    """Seconds of the first search of a process."""
+    print(seconds(searcher(uri, query)[1]))
+
+
+def search(uri: str, query: str) -> None:
+    """Seconds of a search like the one before, and of one after a trace was added."""
+    store, call = searcher(uri, query)
+    call()
     again = min(seconds(call) for _ in range(SEARCHES))
     added = []
     for number in range(SEARCHES):
         store.log_spans("0", made_spans(10**9 + os.getpid() * 1000 + 10 * number, 3))
         added.append(seconds(call))
-    print(first, again, statistics.median(added))
+    print(again, statistics.median(added))
 
 
 def get(uri: str, trace: str) -> None:
@@ -256,7 +293,7 @@ def infos(url: str, traces: str) -> None:
         print(seconds(lambda: list(senders.map(send, range(int(traces))))))
 
 
-PARTS = {part.__name__: part for part in (log, fill, search, get, log_long, push, log_to_server, infos)}
+PARTS = {part.__name__: part for part in (log, fill, first_search, search, get, log_long, push, log_to_server, infos)}
 
 
 # --- the table ---
@@ -270,32 +307,37 @@ def compare(what: list[str], part: str, folder: Path, *arguments: str, rounds: i
         row(name, f"{mine * 1e3:,.2f} ms", f"{other * 1e3:,.2f} ms", f"{other / mine:.1f}x")
 
 
-def searched(uri: str, query: str, rounds: int) -> list[float]:
-    """The figures of a search."""
-    return median_of(lambda: in_fresh_process(__file__, "search", uri, query), rounds)
+def searched(part: str, uris: tuple[str, str], query: str) -> list[list[float]]:
+    """The figures of a search on both stores."""
+    found = []
+    for uri in uris if query != OURS_ONLY else uris[:1]:
+        rounds = 1 if query == SLOW and uri.startswith("sqlite") else min(3, ROUNDS)
+        found.append(median_of(lambda: in_fresh_process(__file__, part, uri, query), rounds))  # noqa: B023
+    return found
 
 
 def searching(traces: int) -> None:
     """Searches over many traces, and reading one."""
     with fresh_folder() as folder:
-        for kind in ("mltrack", "sqlite"):
-            in_fresh_process(__file__, "fill", uri_of(kind, folder), str(traces))
-        ours, theirs = (uri_of(kind, folder) for kind in ("mltrack", "sqlite"))
-        searched(ours, "the latest", 1)  # reads all facts, and saves the index
+        uris = uri_of("mltrack", folder), uri_of("sqlite", folder)
+        for uri in uris:
+            in_fresh_process(__file__, "fill", uri, str(traces))
+        in_fresh_process(__file__, "first_search", uris[0], "the latest")  # reads all facts, and saves the index
         for query in QUERIES:
-            mine = searched(ours, query, min(3, ROUNDS))
-            others = [0.0] * len(mine)
-            if query != OURS_ONLY:
-                others = searched(theirs, query, 1)
-            for what, goal, one, other in zip(
-                ("first", "again", "one was added"), (0, 1, 1), mine, others, strict=True
-            ):
-                figures = [f"{one * 1e3:,.2f} ms"]
-                if other:
-                    figures += [f"{other * 1e3:,.2f} ms", f"{other / one:.1f}x"]
-                verdict = other / one >= (SEARCH_MIN if goal else 1) if other else None
-                row(f"{query}: {what}", *figures, verdict=verdict)
+            _compared([f"{query}: first"], searched("first_search", uris, query), 1)
+        for query in QUERIES:
+            _compared([f"{query}: again", f"{query}: one was added"], searched("search", uris, query), SEARCH_MIN)
+        with_more = "the latest: first, with what was added since"
+        _compared([with_more], searched("first_search", uris, "the latest"), None)
         compare([f"get_trace of {traces:,}: first", "get_trace: again"], "get", folder, str(traces // 2))
+
+
+def _compared(what: list[str], found: list[list[float]], goal: float | None) -> None:
+    for name, one, *others in zip(what, *found, strict=True):
+        figures = [f"{one * 1e3:,.2f} ms", *(f"{other * 1e3:,.2f} ms" for other in others)]
+        faster = others[0] / one if others else None
+        figures += [f"{faster:.1f}x"] if faster is not None else []
+        row(name, *figures, verdict=faster >= goal if faster is not None and goal is not None else None)
 
 
 def pushing(traces: int, workers: int) -> None:

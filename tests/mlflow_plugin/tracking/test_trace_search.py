@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from mlflow.entities import AssessmentSource, Expectation, Feedback, IssueReference, TraceState
 
+from mltrack.storage.traces.index import SAVED_MIN
+from mltrack.storage.traces.index_file import index_path
 from tests.support.plugin.codes import raises
 from tests.support.plugin.traced import START_MS, info, prompt, span, trace_id_of
 from tests.support.plugin.versions import differs_since
@@ -68,16 +70,30 @@ def assess(store: Any) -> None:
     store.create_assessment(IssueReference(issue_id="iss-1", issue_name="slow", source=HUMAN, trace_id=trace_id_of(3)))
 
 
-@pytest.fixture(scope="module", params=["mltrack", "sql"])
+def fill_until_saved(store: Any) -> None:
+    """So many more traces, in an experiment of their own, that the next reader saves the index."""
+    experiment_id = store.create_experiment("many")
+    for number in range(6, SAVED_MIN + 6):
+        given: dict[str, Any] = {"tags": {"team": "nlp"}, "trace_metadata": {"size": "XL"}}
+        store.start_trace(info(number, experiment_id, request_time=START_MS + number % 60, **given))
+
+
+@pytest.fixture(scope="module", params=["mltrack", "mltrack, saved", "sql"])
 def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Both stores, filled once."""
+    """Both stores, filled once; ours also as a later process finds it, which begins with the saved index."""
     folder = tmp_path_factory.mktemp("filled")
     store: Any
-    if request.param == "mltrack":
+    if request.param != "sql":
         from mltrack.mlflow_plugin.tracking import TrackingStore
 
         store = TrackingStore(f"mltrack://{folder}/.mltrack")
         fill(store)
+        if request.param == "mltrack, saved":
+            fill_until_saved(store)
+            for _ in range(2):
+                store = TrackingStore(f"mltrack://{folder}/.mltrack")
+                store.search_traces(["0"])
+            assert index_path(folder / ".mltrack").exists()
         yield store
     else:
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -295,7 +311,13 @@ def test_a_search_is_limited_to_the_requested_experiments(filled: Any) -> None:
     another = filled.get_experiment_by_name("another").experiment_id
     assert numbers(filled, experiment_ids=[another]) == [5]
     assert numbers(filled, experiment_ids=None, locations=[another, "0"]) == [5, 4, 3, 2, 1]
-    assert numbers(filled, experiment_ids=None) == [5, 4, 3, 2, 1]
+    assert [number for number in numbers(filled, experiment_ids=None, max_results=500) if number <= 5] == [
+        5,
+        4,
+        3,
+        2,
+        1,
+    ]
     assert numbers(filled, experiment_ids=["4711"]) == []
     with raises("INVALID_PARAMETER_VALUE"):
         filled.search_traces(["0"], locations=["0"])

@@ -9,25 +9,25 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable
 from functools import lru_cache
 from itertools import islice
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from mlflow.tracing.constant import TraceMetadataKey, TraceTagKey
 from mlflow.utils.search_utils import SearchTraceUtils
 
-from mltrack.catalog.comparators import EQUALITY, NULLS, ORDERED, comparator_test
+from mltrack.catalog.comparators import EQUALITY, NULLS, comparator_test
 from mltrack.catalog.filter_tokens import time_in_ms
 from mltrack.errors import UsageError
 from mltrack.mlflow_plugin.arguments import parsing
-from mltrack.mlflow_plugin.tracking.trace_entities import value_number
+from mltrack.mlflow_plugin.tracking.assessment_filter import Clause, Test, assessed
 from mltrack.storage.traces.views import LATEST_FIRST, TraceField, in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 
     from mltrack.storage.traces.traces import Assessment, SpanHead, SpanReader, Trace, Traces
     from mltrack.storage.traces.views import SortKey
@@ -37,16 +37,10 @@ __all__ = ["ATTRIBUTE_COLUMNS", "TraceFilter", "attribute_reader"]
 ENOUGH_TESTED = 200
 """So few traces with a value are tested without a look at who has another value."""
 
+LITERAL_MIN = 3
+"""A shorter text of a pattern is in most traces."""
+
 SPAN_CLOCK_TOLERANCE_NS = 10_000_000_000  # how much earlier than its trace a span may begin, by another clock
-
-Test = Callable[["Trace"], bool]
-
-
-class _Clause(NamedTuple):
-    kind: str
-    key: str
-    comparator: str
-    value: Any
 
 
 class TraceFilter:
@@ -60,7 +54,7 @@ class TraceFilter:
         """
         self._quick: list[Test] = []  # of what is known of a trace before more of it is decoded
         self._tests: list[Test] = []
-        self._scoped: list[Callable[[Sequence[Trace]], Test]] = []  # tests that need all traces first
+        self._assessed: list[Clause] = []  # their tests need other traces first
         self._values: list[tuple[TraceField, Any]] = []  # what a trace must have to pass; tests check it again
         self._earliest_ms, self._latest_ms = -math.inf, math.inf  # of the traces; tests check it again
         self._earliest_ns = -math.inf  # of the spans that are tested
@@ -79,13 +73,18 @@ class TraceFilter:
         Raises:
             StoreError: the store can't be read.
         """
-        every = store.in_order(scope, LATEST_FIRST) if self._scoped else ()
-        tests = [*self._quick, *self._tests, *(make(every) for make in self._scoped)]
-        few = self._few(store, scope)
+        judged = [assessed(clause, store, scope) for clause in self._assessed]
+        tests = [*self._tests, *(test for test, _ in judged)]
+        few = self._few(store, scope, [possible for _, possible in judged])
         found: Iterator[Trace]
         if few is None:
+            tests = [*self._quick, *tests]
             found = (trace for trace in self._in_order(store, scope, keys) if _passes(tests, trace))
+        elif all(key.column is not None for key in keys):
+            quickly = in_order((trace for trace in few if _passes(self._quick, trace)), keys)
+            found = (trace for trace in quickly if _passes(tests, trace))
         else:
+            tests = [*self._quick, *tests]
             found = iter(in_order((trace for trace in few if _passes(tests, trace)), keys))
         if self._contents:
             with store.spans() as reader:
@@ -94,9 +93,11 @@ class TraceFilter:
             found = (trace for trace in found if self._some_head(trace))
         return list(islice(found, stop))
 
-    def _few(self, store: Traces, scope: frozenset[str] | None) -> list[Trace] | None:
-        """All traces that have the rarest of the values asked for, in any order; None if they are not few."""
-        fewest: list[Trace] | None = None
+    def _few(
+        self, store: Traces, scope: frozenset[str] | None, known: Iterable[list[Trace] | None]
+    ) -> list[Trace] | None:
+        """The fewest traces among which all that pass are, in any order; None if they are not few."""
+        fewest = min((found for found in known if found is not None), key=len, default=None)
         for field, value in sorted(self._values, key=lambda one: one[0].column is None):
             if fewest is not None and len(fewest) <= ENOUGH_TESTED:
                 break  # to know the others takes longer than to test these
@@ -124,33 +125,38 @@ class TraceFilter:
 
     # --- clauses ---
 
-    def _add(self, clause: _Clause) -> None:
+    def _add(self, clause: Clause) -> None:
         kind, key, comparator, value = clause
         if SearchTraceUtils.is_issue(kind, key, comparator):
-            self._tests.append(lambda trace: any(a.kind == "issue" and a.name == value for a in _all(trace)))
+            self._holds(clause, lambda trace: any(a.kind == "issue" and a.name == value for a in _all(trace)), value)
         elif SearchTraceUtils.is_attribute(kind, key, comparator):
             self._add_attribute(clause)
         elif SearchTraceUtils.is_tag(kind, comparator):
             if key == TraceTagKey.LINKED_PROMPTS:
                 self._add_prompt(clause)
             else:
-                self._needs(clause, lambda trace: (trace.tags[key],) if key in trace.tags else ())
-                self._tests.append(_keyed(clause, lambda trace: trace.tags))
+                self._add_keyed(clause, lambda trace: trace.tags)
         elif SearchTraceUtils.is_request_metadata(kind, comparator):
             self._add_metadata(clause)
         elif SearchTraceUtils.is_span(kind, key, comparator):
             self._add_span(clause)
         elif SearchTraceUtils.is_assessment(kind, key, comparator):
-            self._scoped.append(lambda scope: _assessed(clause, scope))
+            self._assessed.append(clause)
         else:
             raise UsageError(f"Invalid search expression type '{kind}'")
 
-    def _needs(self, clause: _Clause, values: Callable[[Trace], Iterable[Hashable]], column: str | None = None) -> None:
+    def _holds(self, clause: Clause, test: Test, part: str, *, whole: bool = True) -> None:
+        """A test that passes only traces that have a text in their tags, metadata or assessments, or a part of one."""
+        self._tests.append(test)
+        text = json.dumps(part) if whole else json.dumps(part)[1:-1]
+        self._values.append((TraceField(clause.name, lambda trace: (test(trace),), text=text), True))
+
+    def _needs(self, clause: Clause, values: Callable[[Trace], Iterable[Hashable]], column: str | None = None) -> None:
         """If the clause asks for one value: the traces to test are among those that have it."""
         if clause.comparator == "=":
             self._values.append((TraceField((clause.kind, clause.key), values, column is None, column), clause.value))
 
-    def _add_attribute(self, clause: _Clause) -> None:
+    def _add_attribute(self, clause: Clause) -> None:
         _, key, comparator, value = clause
         if key in SearchTraceUtils.NUMERIC_ATTRIBUTES:
             value = _as_number(key, value)
@@ -166,7 +172,7 @@ class TraceFilter:
         tests = self._tests if key == "client_request_id" else self._quick
         tests.append(lambda trace: matches(read(trace)))
 
-    def _add_prompt(self, clause: _Clause) -> None:
+    def _add_prompt(self, clause: Clause) -> None:
         if clause.comparator != "=":
             raise UsageError(
                 f"Invalid comparator '{clause.comparator}' for prompts filter. "
@@ -176,9 +182,22 @@ class TraceFilter:
             raise UsageError(
                 f"Invalid prompts filter value '{clause.value}'. Expected format: prompt = \"name/version\""
             )
+        self._needs(clause, lambda trace: trace.prompts)
         self._tests.append(lambda trace: clause.value in trace.prompts)
 
-    def _add_metadata(self, clause: _Clause) -> None:
+    def _add_keyed(self, clause: Clause, values: Callable[[Trace], Mapping[str, str]]) -> None:
+        """A clause on one key of a trace's tags or metadata."""
+        key, comparator = clause.key, clause.comparator
+        if comparator == "=":
+            self._needs(clause, lambda trace: (values(trace)[key],) if key in values(trace) else ())
+        elif comparator != "IS NULL":
+            literal = max(re.split("[%_]", clause.value), key=len) if comparator == "LIKE" else ""
+            known = len(literal) >= LITERAL_MIN
+            self._holds(clause, _keyed(clause, values), literal if known else key, whole=not known)
+            return
+        self._tests.append(_keyed(clause, values))
+
+    def _add_metadata(self, clause: Clause) -> None:
         _, key, comparator, value = clause
         if key == TraceMetadataKey.SOURCE_RUN and comparator == "=":
             self._needs(clause, lambda trace: {*trace.run_ids, trace.metadata.get(key)})
@@ -195,10 +214,9 @@ class TraceFilter:
                 self._needs(clause, lambda trace: (trace.session,))
             self._tests.append(_keyed(clause, lambda trace: trace.full_metadata))
         else:
-            self._needs(clause, lambda trace: (trace.metadata.get(key),))
-            self._tests.append(_keyed(clause, lambda trace: trace.metadata))
+            self._add_keyed(clause, lambda trace: trace.metadata)
 
-    def _add_span(self, clause: _Clause) -> None:
+    def _add_span(self, clause: Clause) -> None:
         _, key, comparator, value = clause
         if key in ("name", "type", "status"):
             field = "kind" if key == "type" else key
@@ -220,7 +238,7 @@ def _attribute_pattern(name: str, value: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def parsed(filter_string: str) -> tuple[_Clause, ...]:
+def parsed(filter_string: str) -> tuple[Clause, ...]:
     """The clauses of a filter.
 
     Raises:
@@ -228,7 +246,7 @@ def parsed(filter_string: str) -> tuple[_Clause, ...]:
     """
     with parsing("filter", filter_string):
         clauses = SearchTraceUtils.parse_search_filter_for_search_traces(filter_string)
-    return tuple(_Clause(c["type"], c["key"], c["comparator"].upper(), c["value"]) for c in clauses)
+    return tuple(Clause(c["type"], c["key"], c["comparator"].upper(), c["value"]) for c in clauses)
 
 
 ATTRIBUTE_COLUMNS = {
@@ -287,7 +305,7 @@ def _as_number(key: str, value: Any) -> float:
         raise UsageError(f"{key} is compared with a number, not with {value!r}") from None
 
 
-def _keyed(clause: _Clause, values: Callable[[Trace], Any]) -> Test:
+def _keyed(clause: Clause, values: Callable[[Trace], Any]) -> Test:
     """A test of one key of a trace's tags or metadata; a trace without the key passes only IS NULL."""
     key, comparator = clause.key, clause.comparator
     if comparator in NULLS:
@@ -296,50 +314,5 @@ def _keyed(clause: _Clause, values: Callable[[Trace], Any]) -> Test:
     return lambda trace: matches(values(trace).get(key))
 
 
-# --- assessments ---
-
-
 def _all(trace: Trace) -> Iterable[Assessment]:
     return trace.assessments.values()
-
-
-def _assessed(clause: _Clause, scope: Sequence[Trace]) -> Test:
-    """A test of valid assessments of one kind and name. One on a session counts for all its traces."""
-    null = clause.comparator in NULLS
-    fits = _value_test(clause) if not null else (lambda held: True)
-
-    def matching(trace: Trace) -> list[Assessment]:
-        return [
-            held
-            for held in _all(trace)
-            if held.kind == clause.kind and held.name == clause.key and held.valid and fits(held)
-        ]
-
-    sessions = {
-        trace.session
-        for trace in scope
-        if trace.session is not None and any(_on_session(held) for held in matching(trace))
-    }
-    wanted = clause.comparator != "IS NULL"
-    return lambda trace: (trace.session in sessions or bool(matching(trace))) == wanted
-
-
-def _on_session(held: Assessment) -> bool:
-    return held.metadata is not None and f'"{TraceMetadataKey.TRACE_SESSION}":' in held.metadata
-
-
-def _value_test(clause: _Clause) -> Callable[[Assessment], bool]:
-    comparator, value = clause.comparator, clause.value
-    if comparator in ORDERED:
-        above = comparator_test(comparator, value)
-
-        def in_order(held: Assessment) -> bool:
-            number, itself = value_number(held)
-            return itself and above(number)
-
-        return in_order
-    if comparator in EQUALITY:
-        texts = (value, json.dumps(value))
-        return lambda held: (held.value in texts) == (comparator == "=")
-    matches = comparator_test(comparator, value)
-    return lambda held: matches(held.value)

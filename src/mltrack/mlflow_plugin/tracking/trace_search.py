@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from mlflow.entities import TraceInfo
@@ -134,13 +135,19 @@ def _sort_keys(order_by: Sequence[str]) -> tuple[SortKey, ...]:
     """The keys to sort by; finally by time, the latest first."""
     keys: list[SortKey] = []
     for clause in order_by:
-        kind, key, ascending = SearchTraceUtils.parse_order_by_for_search_traces(clause)
+        kind, key, ascending = _parsed_order(clause)
         if any(one.name == (kind, key) for one in keys):
             raise MlflowException(f"`order_by` contains duplicate fields: {list(order_by)}")
         column = ATTRIBUTE_COLUMNS.get(key) if SearchTraceUtils.is_attribute(kind, key, "=") else None
         keys.append(SortKey((kind, key), ascending, _value_of(kind, key), column))
     given = {key.name for key in keys}
     return (*keys, *(key for key in LATEST_FIRST if key.name not in given))
+
+
+@lru_cache(maxsize=64)
+def _parsed_order(clause: str) -> tuple[str, str, bool]:
+    kind, key, ascending = SearchTraceUtils.parse_order_by_for_search_traces(clause)
+    return kind, key, ascending
 
 
 def _value_of(kind: str, key: str) -> Value:

@@ -21,7 +21,8 @@ from mltrack.disk.jsonlog import read_log
 from mltrack.disk.line_types import FACTS
 from mltrack.errors import CorruptionError
 from mltrack.process.collecting import without_collecting
-from mltrack.storage.traces.index_file import FileRead, IndexFile, KeptTrace, load_index, save_index
+from mltrack.storage.traces.index_file import FileRead, IndexFile, KeptTrace, load_index
+from mltrack.storage.traces.index_saving import save_index
 from mltrack.storage.traces.state import TraceFact, fold_trace
 from mltrack.storage.traces.trace import Trace
 from mltrack.storage.traces.views import FEW_MAX, TraceList, TraceViews, place_in
@@ -175,21 +176,24 @@ class TraceIndex:
         if saved is not None:
             if field.column is not None:
                 rows = saved.rows_with(field.column, value, FEW_MAX)
-            elif field.as_text and isinstance(value, str):
-                rows = saved.rows_holding(value, FEW_MAX)
+            elif (text := field.text_of(value)) is not None:
+                rows = saved.rows_holding(text, FEW_MAX)
             else:
                 traces = self._all()
         if rows is None:
             return None
         found = [trace for trace in traces if value in field.values(trace)]
-        return found + (saved.seen(rows, self._replaced) if saved is not None else [])
+        if saved is not None:
+            with without_collecting():
+                found += saved.seen(rows, self._replaced)
+        return found
 
     def last_time(self, trace_id: str) -> int:
         """The time (ns) of the latest fact of a trace that was read so far; 0 if there is none."""
         entry = self._entries.get(trace_id)
         if entry is None and self._saved is not None:
             row = self._saved.find(trace_id)
-            return 0 if row is None else self._saved.kept(row).last[0]
+            return 0 if row is None else self._saved.last_of(row)[0]
         return entry.last[0] if entry is not None else 0
 
     def changes(self, after: Mapping[str, int]) -> TraceChanges:
@@ -205,16 +209,16 @@ class TraceIndex:
                 if any(seq >= start[key] for key, seq in entry.files.items())
             ]
             numbered = list(start.values())  # files that were saved come first, in their order
-            for kept in self._kept():
-                if any(seq >= numbered[file] for file, seq in kept.files.items()):
-                    ids.append(kept.trace_id)
+            for row in self._unchanged():
+                if self._saved is not None and any(
+                    seq >= numbered[file] for file, seq in self._saved.files_of(row).items()
+                ):
+                    ids.append(self._saved.id_of(row))
             return TraceChanges(positions, tuple(ids))
 
-    def _kept(self) -> list[KeptTrace]:
-        """The traces that were saved and did not change since."""
-        if self._saved is None:
-            return []
-        return [self._saved.kept(row) for row in range(len(self._saved)) if row not in self._replaced]
+    def _unchanged(self) -> list[int]:
+        """The rows of traces that were saved and did not change since."""
+        return [row for row in range(len(self._saved or ())) if row not in self._replaced]
 
     def refresh(self) -> None:
         """Read what is new. Where that fails at one file, the next call goes on with what was read of others.
@@ -243,7 +247,8 @@ class TraceIndex:
                 if followed:
                     self._views.replace(_visible(before), _visible(entry.trace))
             if self._unsaved >= max(SAVED_MIN, saved_at):
-                self._save()
+                with without_collecting():
+                    self._save()
             return None
 
     def _reset_files(self) -> None:
@@ -266,12 +271,13 @@ class TraceIndex:
         if self.damage:
             return  # whoever reads the index next is to find it, too
         numbers = {key: number for number, key in enumerate(self._files)}
-        kept = self._kept()
+        kept = [self._saved.kept(row) for row in self._unchanged()] if self._saved is not None else []
         for trace_id, entry in self._entries.items():
             time_ns, writer, seq = entry.last
             last = next(numbers[key] for key in entry.files if key.endswith(f"/{writer}"))
             files = {numbers[key]: last_seq for key, last_seq in entry.files.items()}
-            kept.append(KeptTrace(trace_id, entry.trace, (time_ns, last, seq), files))
+            hidden = _visible(entry.trace) is None
+            kept.append(KeptTrace(trace_id, entry.trace, hidden, (time_ns, last, seq), files))
         reads = [FileRead(f.experiment_id, f.writer, f.offset, f.seq, f.closed) for f in self._files.values()]
         paths = {(file.experiment_id, file.writer): str(file.path) for file in self._files.values()}
         save_index(self._layout.root, reads, kept, paths, self._fs)

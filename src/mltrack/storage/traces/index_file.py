@@ -7,21 +7,19 @@ facts files, is not used. Each user of a store has one.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import sys
 import zlib
 from array import array
-from dataclasses import astuple
+from collections import deque
 from functools import cached_property
-from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mltrack.disk.codec import BadLine, decode_line, encode_line
+from mltrack.disk.codec import BadLine, decode_line
 from mltrack.disk.filesystem import TEMPORARY, FileSystem, open_regular, reading
 from mltrack.disk.trust import is_own_file
-from mltrack.storage.traces.index_rows import Rows, encode_row
+from mltrack.process.collecting import without_collecting
+from mltrack.storage.traces.index_rows import Row, Rows
 from mltrack.storage.traces.trace import LAZY_FIELDS, Assessment, SpanHead, SpanPlace, Trace, lazy_trace, set_field
 from mltrack.storage.traces.views import LATEST_FIRST
 
@@ -31,7 +29,19 @@ if TYPE_CHECKING:
 
     from mltrack.storage.traces.views import SortKey
 
-__all__ = ["FileRead", "IndexFile", "KeptTrace", "index_path", "load_index", "remove_indexes", "save_index"]
+__all__ = [
+    "COLUMNS",
+    "DELETED",
+    "NO_TIME",
+    "VERSION",
+    "FileRead",
+    "IndexFile",
+    "KeptTrace",
+    "index_path",
+    "load_index",
+    "remove_indexes",
+    "tail_of",
+]
 
 INDEX_FILE = "catalog.traces"
 
@@ -40,11 +50,12 @@ VERSION = 2
 
 TAIL_BYTES = 4096
 
-FINDS_MAX = 50
+FINDS_MAX = 10
 """After so many searches for one id in all of them, a map of ids is made."""
 
 NO_TIME = -(1 << 63)
-_COLUMNS = ("times", "durations", "states", "experiments", "last_times", "last_files", "last_seqs", "ends", "span_ends")
+_PLACES = ("ends", "crcs", "span_ends", "span_crcs")  # of the rows with fields, and of those with spans
+COLUMNS = ("times", "durations", "states", "experiments", "last_times", "last_files", "last_seqs", *_PLACES)
 _COLUMN_OF = {"request_time": "times", "duration": "durations", "state": "states"}
 
 
@@ -64,14 +75,16 @@ class FileRead(NamedTuple):
 class KeptTrace(NamedTuple):
     """A trace of the index: ``last`` is the time (ns) of its last fact, the number of its file, and its seq.
 
-    ``trace`` is None if it was deleted; ``files`` has the last seq of each file with facts of it.
+    ``trace`` is None if it was deleted; ``hidden``: readers don't see it. ``files`` has the last seq of each file with
+    facts of it.
     """
 
     trace_id: str
     trace: Trace | None
+    hidden: bool
     last: tuple[int, int, int]
     files: Mapping[int, int]
-    rows: tuple[bytes, bytes] | None = None  # its fields and its spans, as they are saved
+    rows: tuple[Row, Row] | None = None  # its fields and its spans, as they are saved
 
     @property
     def order(self) -> tuple[int, str]:
@@ -90,14 +103,14 @@ class IndexFile:
         self._several: dict[str, dict[str, int]] = header["several"]
         self._hidden = frozenset(header["hidden"])  # the rows of traces that were deleted, or have only links
         self._columns: dict[str, array[int]] = {}
-        for name in _COLUMNS:
+        for name in COLUMNS:
             self._columns[name] = array("q")
             self._columns[name].frombytes(columns[: 8 * header["count"]])
             columns = columns[8 * header["count"] :]
         self._id_lines = b"\n%b\n" % bytes(columns)
-        ends, span_ends = self._columns["ends"], self._columns["span_ends"]
-        self._fields = Rows(fd, path, start, ends)
-        self._spans = Rows(fd, path, start + (ends[-1] if ends else 0), span_ends)
+        self._fields = Rows(fd, path, start, self._columns["ends"], self._columns["crcs"])
+        start += self._fields.size
+        self._spans = Rows(fd, path, start, self._columns["span_ends"], self._columns["span_crcs"])
         self._finds = 0
         self.made: list[Trace | None] = [None] * header["count"]
         """The traces that were asked for so far, in the places of their rows."""
@@ -177,8 +190,8 @@ class IndexFile:
         return [row for row, one in enumerate(column) if one == value]
 
     def rows_holding(self, text: str, rows_max: int) -> list[int] | None:
-        """The rows that may have a field with that text, or a text in it, hidden ones too; None if they are more."""
-        return self._fields.holding(json.dumps(text).encode(), rows_max)
+        """The rows whose fields hold that text, as JSON, hidden ones too; None if they are more."""
+        return self._fields.holding(text.encode("ascii"), rows_max)
 
     def seen(self, rows: Iterable[int], without: Iterable[int]) -> list[Trace]:
         """The traces of those rows that readers see, without others of them."""
@@ -186,13 +199,20 @@ class IndexFile:
         return [self.trace(row) for row in rows if row not in left_out]
 
     def fill(self, trace: Trace, row: int, name: str) -> None:
-        """Set the fields of the trace of a row: its spans if ``name`` is that, else all others."""
-        if name == "spans":
-            heads = [self._span(values) for values in _loads(self._spans.content(row))]
-            set_field(name)(trace, {head.span_id: head for head in heads})
-            return
-        for (_, set_it, decode), value in zip(_LAZY, _loads(self._fields.content(row)), strict=True):
-            set_it(trace, value if decode is None else decode(value))
+        """Set the fields of the trace of a row: its spans if ``name`` is that, else all others. Rows after it may be
+        filled as well."""
+        with without_collecting():
+            found = (self._spans if name == "spans" else self._fields).decoded(row)
+            traces = [trace, *(self.trace(row + after) for after in range(1, len(found)))]
+            if None in found:  # of traces that were deleted
+                traces = [one for one, values in zip(traces, found, strict=True) if values is not None]
+                found = [values for values in found if values is not None]
+            (self._fill_spans if name == "spans" else _fill_fields)(traces, found)
+
+    def _fill_spans(self, traces: list[Trace], found: list[list[Any]]) -> None:
+        for trace, spans in zip(traces, found, strict=True):
+            heads = [self._span(values) for values in spans]
+            _set_spans(trace, {head.span_id: head for head in heads})
 
     def _span(self, values: list[Any]) -> SpanHead:
         *fields, place, order = values
@@ -213,29 +233,50 @@ class IndexFile:
     def kept(self, row: int) -> KeptTrace:
         """The trace of a row, and where its facts are."""
         raw = self._fields.saved(row), self._spans.saved(row)
-        last = (self._columns["last_times"][row], self._columns["last_files"][row], self._columns["last_seqs"][row])
+        trace = self.trace(row) if raw[0].content != DELETED[0].content else None
+        return KeptTrace(self._ids[row], trace, row in self._hidden, self.last_of(row), self.files_of(row), raw)
+
+    def last_of(self, row: int) -> tuple[int, int, int]:
+        """The ``last`` of a trace."""
+        return self._columns["last_times"][row], self._columns["last_files"][row], self._columns["last_seqs"][row]
+
+    def files_of(self, row: int) -> Mapping[int, int]:
+        """The ``files`` of a trace."""
         several = self._several.get(str(row))
-        files = {last[1]: last[2]} if several is None else {int(file): seq for file, seq in several.items()}
-        return KeptTrace(self._ids[row], self.trace(row) if raw != _DELETED else None, last, files, raw)
+        if several is not None:
+            return {int(file): seq for file, seq in several.items()}
+        return {self._columns["last_files"][row]: self._columns["last_seqs"][row]}
+
+    def id_of(self, row: int) -> str:
+        """The id of a trace."""
+        return self._ids[row]
 
     def __len__(self) -> int:
         return len(self.made)
 
 
-_DELETED = encode_row(b""), encode_row(b"")
-_loads = json.JSONDecoder().decode
+DELETED = Row.of("null"), Row.of("null")
 _DECODE: dict[str, Callable[[Any], Any]] = {
     "assessments": lambda records: {record[0]: Assessment(*record) for record in records},
     "run_ids": tuple,
     "prompts": tuple,
 }
-_set_id, _set_time, _set_duration, _set_state, _set_experiment = map(
-    set_field, ("trace_id", "request_time", "duration", "state", "experiment_id")
-)
-_LAZY = tuple((name, set_field(name), _DECODE.get(name)) for name in LAZY_FIELDS)
+_IN_COLUMNS = ("trace_id", "request_time", "duration", "state", "experiment_id")
+_set_id, _set_time, _set_duration, _set_state, _set_experiment = map(set_field, _IN_COLUMNS)
+_set_spans = set_field("spans")
+_LAZY = [
+    (number, set_field(name), _DECODE.get(name)) for number, name in enumerate(LAZY_FIELDS) if name not in _IN_COLUMNS
+]
 
 
-# --- reading and writing the file ---
+def _fill_fields(traces: list[Trace], found: list[list[Any]]) -> None:
+    columns = list(zip(*found, strict=True))
+    for number, set_it, decode in _LAZY:
+        values = columns[number] if decode is None else map(decode, columns[number])
+        deque(map(set_it, traces, values), maxlen=0)
+
+
+# --- the file ---
 
 
 def index_path(root: Path) -> Path:
@@ -289,90 +330,13 @@ def _is_that_file(fields: list[Any], facts_file: Mapping[tuple[str, str], str]) 
     found = os.stat(path)
     if (found.st_ino, found.st_mtime_ns, found.st_size) == (read.inode, read.changed, read.offset):
         return True
-    return found.st_size >= read.offset and _tail(path, read.offset) == read.tail
+    return found.st_size >= read.offset and tail_of(path, read.offset) == read.tail
 
 
-def _tail(path: str, offset: int) -> int:
+def tail_of(path: str, offset: int) -> int:
+    """The checksum of the last bytes before an offset."""
     fd = open_regular(path)
     try:
         return zlib.crc32(os.pread(fd, min(offset, TAIL_BYTES), max(offset - TAIL_BYTES, 0)))
     finally:
         os.close(fd)
-
-
-def save_index(
-    root: Path,
-    files: Sequence[FileRead],
-    traces: Iterable[KeptTrace],
-    facts_file: Mapping[tuple[str, str], str],
-    fs: FileSystem,
-) -> None:
-    """Write the index of the store in ``root``.
-
-    Without one where that fails, as in a store that can only be read, or where a number is too large for a column.
-    """
-    kept = sorted(traces, key=lambda one: one.order)
-    if not kept or any("\n" in one.trace_id for one in kept):
-        return
-    numbers = {(file.experiment_id, file.writer): number for number, file in enumerate(files)}
-    with contextlib.suppress(OSError, OverflowError, BadLine):
-        header, parts = _encoded(kept, numbers)
-        header["files"] = [_recognized(file, facts_file) for file in files]
-        with fs.publishing(index_path(root)) as fd:
-            header["inode"] = os.fstat(fd).st_ino
-            fs.write_all(fd, b"".join([encode_line(header), *parts]))
-
-
-def _recognized(file: FileRead, facts_file: Mapping[tuple[str, str], str]) -> FileRead:
-    path = facts_file[file.experiment_id, file.writer]
-    found = os.stat(path)
-    return file._replace(inode=found.st_ino, changed=found.st_mtime_ns, tail=_tail(path, file.offset))
-
-
-def _encoded(kept: Sequence[KeptTrace], numbers: Mapping[tuple[str, str], int]) -> tuple[dict[str, Any], list[bytes]]:
-    """The header but what is said of files, and the parts after it."""
-    columns = {name: array("q") for name in _COLUMNS}
-    states: dict[str, int] = {}
-    experiments: dict[str, int] = {}
-    rows: list[tuple[bytes, bytes]] = []
-    for one in kept:
-        trace = one.trace or Trace(one.trace_id, "", 0, state="")
-        columns["times"].append(trace.request_time)
-        columns["durations"].append(NO_TIME if trace.duration is None else trace.duration)
-        columns["states"].append(states.setdefault(trace.state, len(states)))
-        columns["experiments"].append(experiments.setdefault(trace.experiment_id, len(experiments)))
-        for name, number in zip(("last_times", "last_files", "last_seqs"), one.last, strict=True):
-            columns[name].append(number)
-        rows.append(one.rows or (_DELETED if one.trace is None else _as_rows(one.trace, numbers)))
-    fields, spans = zip(*rows, strict=True)
-    columns["ends"].extend(accumulate(map(len, fields)))
-    columns["span_ends"].extend(accumulate(map(len, spans)))
-    ids = "\n".join(one.trace_id for one in kept).encode("utf-8", "surrogatepass")
-    front = b"".join([*(columns[name].tobytes() for name in _COLUMNS), ids])
-    header = {
-        "version": VERSION,
-        "byteorder": sys.byteorder,
-        "states": list(states),
-        "experiments": list(experiments),
-        "hidden": [row for row, one in enumerate(kept) if one.trace is None or not one.trace.born],
-        "several": {str(row): one.files for row, one in enumerate(kept) if len(one.files) > 1},
-        "count": len(kept),
-        "columns": len(front),
-        "rows": columns["ends"][-1] + columns["span_ends"][-1],
-        "crc": zlib.crc32(front),
-    }
-    return header, [front, *fields, *spans]
-
-
-def _as_rows(trace: Trace, numbers: Mapping[tuple[str, str], int]) -> tuple[bytes, bytes]:
-    fields = {key: getattr(trace, key) for key in LAZY_FIELDS}
-    fields["assessments"] = [astuple(one) for one in trace.assessments.values()]
-    spans = [
-        (*head[:-2], (numbers[head.place.experiment_id, head.place.writer], head.place.offset, head.place.size), order)
-        for head in trace.spans.values()
-        for order in [head.order]
-    ]
-    return encode_row(_dumps(list(fields.values())).encode()), encode_row(_dumps(spans).encode())
-
-
-_dumps = json.JSONEncoder(separators=(",", ":"), default=dict).encode

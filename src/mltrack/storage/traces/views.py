@@ -6,6 +6,7 @@ costs what it finds and not what there is.
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -51,13 +52,19 @@ class SortKey:
 class TraceField:
     """The values that a trace has in one respect, such as that of a tag.
 
-    ``as_text``: its texts stand in a trace's tags, metadata or links as they are. ``column``: as that of ``SortKey``.
+    ``column``: as that of ``SortKey``. ``text``: what stands in the saved row of each trace with a value, as JSON;
+    of the value itself if ``as_text``.
     """
 
     name: Hashable
     values: Callable[[Trace], Iterable[Hashable]] = field(compare=False)
     as_text: bool = field(default=False, compare=False)
     column: str | None = field(default=None, compare=False)
+    text: str | None = field(default=None, compare=False)
+
+    def text_of(self, value: Hashable) -> str | None:
+        """What stands in the saved row of a trace with that value; None if that is not known."""
+        return json.dumps(value) if self.as_text and isinstance(value, str) else self.text
 
 
 LATEST_FIRST = (
@@ -225,6 +232,8 @@ def _enter(by_value: dict[Hashable, dict[str, Trace]], asked: TraceField, trace:
 
 def place_in(keys: tuple[SortKey, ...]) -> Callable[[Trace], Any]:
     """The key of ``bisect`` for a list of traces that is sorted by these keys."""
+    if keys == LATEST_FIRST:
+        return lambda trace: (-trace.request_time, trace.trace_id)
     return cmp_to_key(_comparison(keys))
 
 
