@@ -32,7 +32,7 @@ class Clause(NamedTuple):
 
     @property
     def name(self) -> tuple[str, str, str, str]:
-        """What it is told from others by."""
+        """What distinguishes it from others."""
         return self.kind, self.key, self.comparator, repr(self.value)
 
 

@@ -20,7 +20,7 @@ from mlflow.utils.validation import (
 )
 
 from mltrack.errors import UsageError
-from mltrack.mlflow_plugin.arguments import offset_of
+from mltrack.mlflow_plugin.arguments import offset_of, parsing
 from mltrack.mlflow_plugin.errors import raises_mlflow
 from mltrack.mlflow_plugin.tracking.base import BaseStore
 from mltrack.mlflow_plugin.tracking.paging import check_max_results
@@ -135,7 +135,8 @@ def _sort_keys(order_by: Sequence[str]) -> tuple[SortKey, ...]:
     """The keys to sort by; finally by time, the latest first."""
     keys: list[SortKey] = []
     for clause in order_by:
-        kind, key, ascending = _parsed_order(clause)
+        with parsing("order", clause):
+            kind, key, ascending = _parsed_order(clause)
         if any(one.name == (kind, key) for one in keys):
             raise MlflowException(f"`order_by` contains duplicate fields: {list(order_by)}")
         column = ATTRIBUTE_COLUMNS.get(key) if SearchTraceUtils.is_attribute(kind, key, "=") else None
