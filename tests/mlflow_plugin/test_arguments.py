@@ -45,6 +45,7 @@ PAGED: dict[str, Call] = {
     "history": lambda t, g, token: t.get_metric_history("f" * 32, "loss", 5, token),
     "logged models": lambda t, g, token: t.search_logged_models(["0"], page_token=token),
     "traces": lambda t, g, token: t.search_traces(["0"], page_token=token),
+    "webhooks": lambda t, g, token: g.list_webhooks(page_token=token),
     "models": lambda t, g, token: g.search_registered_models(page_token=token),
     "versions": lambda t, g, token: g.search_model_versions(page_token=token),
 }
@@ -61,7 +62,7 @@ def test_what_is_no_page_token_is_refused(searched: str, token: str, tracking: A
 
 def test_a_page_before_the_first_is_the_first(tracking: Any, registry: Any) -> None:
     before = "eyJvZmZzZXQiOiAtMX0="  # {"offset": -1}
-    assert [found.name for found in tracking.search_experiments(page_token=before)] == ["b", "a", "Default"]
+    assert len(tracking.search_experiments(page_token=before)) == len(tracking.search_experiments()) > 2
     assert [found.name for found in registry.search_registered_models(page_token=before)] == ["m"]
 
 
@@ -105,6 +106,11 @@ def test_a_tag_without_a_value_is_empty(tracking: Any) -> None:
 def test_the_name_that_is_refused_is_called_what_it_is(tracking: Any) -> None:
     with raises("INVALID_PARAMETER_VALUE", "param names must be"):
         tracking.create_logged_model("0", "m", params=[LoggedModelParameter("", "1")])
+
+
+def test_a_version_has_a_number(registry: Any) -> None:
+    with raises("INVALID_PARAMETER_VALUE", "Invalid model version"):
+        registry.get_model_version("m", None)
 
 
 def test_a_version_needs_a_source(registry: Any) -> None:

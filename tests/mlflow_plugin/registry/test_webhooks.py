@@ -52,6 +52,9 @@ def test_bad_pages_and_urls_are_refused(registry: Any) -> None:
     for call in (registry.list_webhooks, lambda max_results: registry.list_webhooks_by_event(CREATED, max_results)):
         with pytest.raises(MlflowException, match="max_results must be between 1 and 1000"):
             call(max_results=1001)
+        assert call(max_results=0) == []  # as many as by default
+    with pytest.raises(MlflowException, match="Invalid page token"):
+        registry.list_webhooks(page_token="x")
     with pytest.raises(MlflowException, match="Invalid webhook URL scheme"):
         registry.create_webhook("calls", "file:///etc/passwd", [CREATED])
 

@@ -25,8 +25,9 @@ from mlflow.utils.validation import (
     _validate_tag_name,
 )
 
+from mltrack.disk.fields import VERSION
 from mltrack.errors import MltrackError, NotFoundError
-from mltrack.mlflow_plugin.arguments import check_at_most, invalid, tag_texts, text_of
+from mltrack.mlflow_plugin.arguments import check_at_most, invalid, parsing, tag_texts, text_of
 from mltrack.mlflow_plugin.errors import beginning, raises_mlflow, with_words
 from mltrack.mlflow_plugin.registry.search import find_versions, page
 from mltrack.mlflow_plugin.registry.sources import download_uri, kept_place, shown_source
@@ -51,8 +52,9 @@ def version_number(version: int | str) -> int:
         MlflowException: it is not a number.
         NotFoundError: no version can have it.
     """
-    number: int = _validate_model_version(version)
-    if number < 1:
+    with parsing("model version", version):
+        number: int = _validate_model_version(version)
+    if not VERSION.check(number):
         raise NotFoundError(f"{number} is not a version number", hint="give an integer from 1 on")
     return number
 

@@ -15,6 +15,7 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_
 from mlflow.store.entities.paged_list import PagedList
 
 from mltrack.errors import StoreError, UsageError
+from mltrack.mlflow_plugin.arguments import offset_of
 from mltrack.mlflow_plugin.errors import raises_mlflow
 from mltrack.mlflow_plugin.tables_file import FILE, TablesFile
 
@@ -94,10 +95,11 @@ class Webhooks:
         return delivery.test_webhook(self.get_webhook(webhook_id), event)
 
     def _listed(self, name: str, max_results: int | None, page_token: str | None, *args: Any) -> PagedList[Any]:
-        if max_results is not None and not 1 <= max_results <= WEBHOOKS_PAGE_MAX:
+        if max_results and not 1 <= max_results <= WEBHOOKS_PAGE_MAX:
             raise MlflowException(
                 f"max_results must be between 1 and {WEBHOOKS_PAGE_MAX}.", error_code=INVALID_PARAMETER_VALUE
             )
+        offset_of(page_token)
         if not self._has_tables():
             return PagedList([], None)
         found: PagedList[Any] = self._in_tables(name, *args, max_results, page_token)

@@ -18,8 +18,9 @@ from mlflow.utils.search_utils import (
     SearchMCPAccessEndpointUtils,
     SearchMCPServerUtils,
     SearchMCPServerVersionUtils,
-    SearchUtils,
 )
+
+from mltrack.mlflow_plugin.arguments import offset_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +59,7 @@ def is_answered(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], is_act
     if count is not None and not (isinstance(count, int) and 1 <= count <= SEARCH_MAX_RESULTS_THRESHOLD):
         return False
     try:
-        SearchUtils.parse_start_offset_from_page_token(given.get("page_token"))
+        offset_of(given.get("page_token"))
         if name in _SEARCHES:
             _SEARCHES[name].parse_search_filter(given.get("filter_string"))
         if name == "search_datasets":
