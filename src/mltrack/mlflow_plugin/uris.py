@@ -16,7 +16,7 @@ from urllib.parse import quote, urlsplit
 
 from mltrack.disk.layout import Layout, find_store
 from mltrack.disk.store_path import SCHEME, path_of_uri, uri_of
-from mltrack.errors import UsageError
+from mltrack.errors import StoreError, UsageError
 from mltrack.store import Store
 
 if TYPE_CHECKING:
@@ -81,6 +81,9 @@ def store_folder(uri: str) -> Path:
 def open_store(uri: str) -> Store:
     """The store that ``uri`` means; created if it does not exist, but not again, as it may have been moved.
 
+    One that the URI names is created only in a folder that exists, as SQLite creates a database: a path with another
+    folder is mistyped, or on a disk that is not mounted.
+
     Raises:
         UsageError: it is not the URI of a store.
         NotFoundError: this process has opened it before, and it does not exist any more.
@@ -89,6 +92,11 @@ def open_store(uri: str) -> Store:
     root = store_folder(uri)
     if root in _opened and not _opened[root].exists():
         raise _opened[root].gone()
+    if _path(uri) and not root.parent.exists():
+        raise StoreError(
+            f"no store can be made at {root}: there is no folder {root.parent}",
+            hint=f"correct the URI {uri}, or create that folder first",
+        )
     layout = _opened[root] = Layout.open_or_create(root, now_ns=time.time_ns())
     return Store(layout)
 

@@ -412,6 +412,7 @@ def test_files_in_a_folder_with_special_uri_characters_are_copied_for_callers_th
     tmp_path: Path,
 ) -> None:
     """As `mlflow models predict` does."""
+    (tmp_path / "a%41#b").mkdir()
     odd = TrackingStore(f"mltrack://{tmp_path}/a%2541%23b/.mltrack")
     run = odd.create_run("0", "me", 1, [], "one")
     repository = StoreArtifacts(run.info.artifact_uri)

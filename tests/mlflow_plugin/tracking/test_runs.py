@@ -480,7 +480,15 @@ def test_the_same_output_twice_is_once(tracking: Any, kind: str) -> None:
 # --- what lies under it ---
 
 
+def test_a_store_is_made_only_in_a_folder_that_exists(tmp_path: Path) -> None:
+    with pytest.raises(MlflowException, match="there is no folder"):
+        TrackingStore(f"mltrack://{tmp_path}/no/such/place/.mltrack")
+    assert list(tmp_path.iterdir()) == []
+    assert TrackingStore(f"mltrack://{tmp_path}/.mltrack").get_experiment("0").name == "Default"
+
+
 def test_a_moved_store_keeps_working(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
     store = TrackingStore(f"mltrack://{tmp_path}/one/.mltrack")
     run_id = new_run(store)
     store.log_metric(run_id, metric("a", 1.0))

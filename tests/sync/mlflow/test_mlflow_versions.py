@@ -14,16 +14,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mlflow.genai.label_schemas import InputText, LabelSchemaType
 
 import mltrack
+from mltrack.mlflow_plugin.tables_reader import read_tables, stored_records
+from mltrack.mlflow_plugin.tracking import TrackingStore
 from mltrack.store import Store
 from mltrack_sync import Remotes, Selection, push
 from mltrack_sync.engine.pull import pull
 from mltrack_sync.engine.verify import verify
 from mltrack_sync.ledger.ledger import LedgerState
+from mltrack_sync.mlflow.api.capabilities import EVALUATION_DATASETS, LABEL_SCHEMAS, SCORERS
 from mltrack_sync.remotes.ledgers import read_ledger
 from tests.support.server import MlflowServer
 from tests.support.small_records import record_trace
+from tests.support.tables import judge
 
 pytestmark = [pytest.mark.mlflow_versions, pytest.mark.timeout(900)]
 
@@ -31,12 +36,14 @@ NEWEST = "newest"
 TRACES = 12
 """So many that the newest servers get their infos before their spans."""
 
+TABLES = (EVALUATION_DATASETS, SCORERS, LABEL_SCHEMAS)
+
 VERSIONS = {
     # what the servers of a version do not support
-    "2.9": {"logged models", "traces"},
-    "2.22": {"logged models", "traces"},
-    "3.1": set[str](),
-    "3.10": set[str](),
+    "2.9": {"logged models", "traces", *TABLES},
+    "2.22": {"logged models", "traces", *TABLES},
+    "3.1": set(TABLES),
+    "3.10": {"label schemas"},
     NEWEST: set[str](),
 }
 
@@ -90,6 +97,13 @@ def record(store: Store) -> str:
     store.logged_models.create(run.info.experiment_id, "tree", source_run_id=run.run_id)
     for number in range(1, TRACES + 1):
         record_trace(store, run.info.experiment_id, number, run.run_id, spans_ms=7 + number % 2)
+    tracking = TrackingStore(f"mltrack://{store.path}")
+    dataset = tracking.create_dataset("questions", experiment_ids=[run.info.experiment_id]).dataset_id
+    tracking.upsert_dataset_records(dataset, [{"inputs": {"q": n}} for n in range(3)])
+    for words in ("first", "second"):
+        tracking.register_scorer(run.info.experiment_id, "short", judge(words))
+    kind, answers = LabelSchemaType.FEEDBACK, InputText()
+    tracking.create_label_schema(run.info.experiment_id, name="good", type=kind, input=answers)
     store.registry.create_model("tree")
     store.registry.create_version("tree", f"runs:/{run.run_id}/notes", run_id=run.run_id)
     return run.run_id
@@ -104,6 +118,7 @@ def test_a_server_gets_what_it_supports_once_and_gives_it_back(
     assert report.problems == ()
     assert report.rejected == ()
     assert {words.partition(":")[0] for words in report.unsupported} >= VERSIONS[version]
+    assert report.evaluation_items == len(set(TABLES) - VERSIONS[version])
     assert (report.runs, report.model_versions) == (1, 1)
     assert report.traces == (TRACES if version in TAKE_SPANS else 0)
     assert verify(store, lab).differences == ()
@@ -117,3 +132,21 @@ def test_a_server_gets_what_it_supports_once_and_gives_it_back(
     pulled = pull(other, Remotes(other).add("lab", aged.url), selection=Selection(experiments=(experiment,)))
     assert (pulled.problems, pulled.runs, pulled.points) == ((), 1, 2501)
     assert other.run(run_id).metrics("loss").num_rows == 2500
+    assert pulled.evaluation_items == report.evaluation_items
+    delete_some(store)
+    again = push(store, lab)
+    if EVALUATION_DATASETS in VERSIONS[version]:
+        assert again.evaluation_items == 0
+    else:
+        assert (again.problems, again.evaluation_items) == ((), 2)
+    assert verify(store, lab).differences == ()
+
+
+def delete_some(store: Store) -> None:
+    """A record, and a scorer's version."""
+    tracking = TrackingStore(f"mltrack://{store.path}")
+    (dataset,) = read_tables(store).datasets
+    stored = stored_records(store, dataset.dataset_id)
+    assert tracking.delete_dataset_records(dataset.dataset_id, [stored[0].record_id]) == 1
+    (scorer,) = read_tables(store).scorers
+    tracking.delete_scorer(scorer.experiment_id, scorer.name, version=1)

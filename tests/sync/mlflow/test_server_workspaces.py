@@ -7,16 +7,20 @@ from pathlib import Path
 
 import httpx
 import pytest
+from mlflow.genai.label_schemas import InputText, LabelSchemaType
 
 import mltrack
 from mltrack.errors import RemoteError, UsageError
+from mltrack.mlflow_plugin.tables_reader import read_tables, stored_records
+from mltrack.mlflow_plugin.tracking import TrackingStore
 from mltrack.store import Store
-from mltrack_sync import Remotes, push
+from mltrack_sync import Remotes, Selection, push
 from mltrack_sync.engine.pull import pull
 from mltrack_sync.engine.verify import verify
 from mltrack_sync.remotes.ledgers import read_ledger
 from mltrack_sync.status import status_of
 from tests.support.server import MlflowServer
+from tests.support.tables import judge
 
 HEADER = "X-MLFLOW-WORKSPACE"
 
@@ -75,6 +79,37 @@ def test_runs_go_to_the_workspace_of_the_remote_and_each_has_a_ledger_of_its_own
     other = Store.create(tmp_path / "other" / ".mltrack")
     there = Remotes(other).add("lab", divided.url)
     assert pull(other, there).runs == 1
+
+
+@pytest.mark.slow
+def test_evaluation_datasets_scorers_and_label_schemas_are_those_of_the_workspace(
+    divided: MlflowServer, store: Store, experiment: str, tmp_path: Path
+) -> None:
+    tracking = TrackingStore(f"mltrack://{store.path}")
+    home = str(tracking.get_experiment_by_name(experiment).experiment_id)
+    dataset = tracking.create_dataset("questions", experiment_ids=[home]).dataset_id
+    tracking.upsert_dataset_records(dataset, [{"inputs": {"q": n}} for n in range(3)])
+    tracking.register_scorer(home, "short", judge("first"))
+    tracking.create_label_schema(home, name="good", type=LabelSchemaType.FEEDBACK, input=InputText())
+    remotes = Remotes(store)
+    remotes.add("lab", divided.url)
+    for workspace in ("team-a", "team-b"):
+        lab = remotes.configure("lab", [f"workspace={workspace}"])
+        assert push(store, lab).evaluation_items == 3
+        assert verify(store, lab).differences == ()
+    records = stored_records(store, dataset)
+    tracking.delete_dataset_records(dataset, [records[0].record_id])
+    assert push(store, lab).complete
+    found = []
+    for workspace in ("team-a", "team-b", "default"):
+        other = Store.create(tmp_path / workspace / ".mltrack")
+        Remotes(other).add("lab", divided.url)
+        there = Remotes(other).configure("lab", [f"workspace={workspace}"])
+        pull(other, there, selection=Selection(experiments=(experiment,)) if workspace != "default" else Selection())
+        tables = read_tables(other)
+        count = sum(each.records for each in tables.datasets if each.name == "questions")
+        found.append((count, len(tables.scorers), len(tables.schemas)))
+    assert found == [(3, 1, 1), (2, 1, 1), (0, 0, 0)]
 
 
 @pytest.mark.slow

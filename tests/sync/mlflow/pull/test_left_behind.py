@@ -23,6 +23,10 @@ class More(FakeMlflow):
     def _do(self, call: str, fields: Fields, request: object) -> Fields:
         if call == "GET gateway/list":
             return {"endpoints": [{}]}
+        if call == "POST issues/search":
+            return {"issues": [{}, {}, {}]}
+        if call == "GET review-queues":
+            return {"review_queues": [{}]}
         return super()._do(call, fields, request)  # type: ignore[arg-type]
 
 
@@ -34,6 +38,8 @@ def test_what_mltrack_does_not_keep_is_counted_also_when_nothing_is_new(store: S
         assert report.complete
         assert report.left_behind == (
             "gateway endpoints (mltrack does not keep them): 1",
+            "issues (pulls do not bring them): 3",
+            "review queues (pulls do not bring them): 1",
             "webhooks (mltrack does not keep them): 2",
         )
 
