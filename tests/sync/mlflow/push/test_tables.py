@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from mlflow.genai.label_schemas import InputCategorical, InputPassFail, InputText, LabelSchemaType
 
-from mltrack.mlflow_plugin.tables_reader import StoredRecord, Tables, read_tables
+from mltrack.mlflow_plugin.tables_reader import StoredRecord, Tables, read_tables, stored_records
 from mltrack.mlflow_plugin.tracking import TrackingStore
 from mltrack.store import Store
 from mltrack_sync import Remote, Selection, push
@@ -377,11 +377,28 @@ def test_a_syncer_killed_at_any_request_sends_each_once(
     there: TablesClient,
     syncers: Syncers,
 ) -> None:
-    fill(tracking, experiment)
+    home = fill(tracking, experiment)
     moments = [(number, after) for number in range(1, 16) for after in (False, True)]
     assert killed_at_requests(syncers, store, spoiled, proxy, moments) >= 10
     push(store, spoiled)
     assert_whole(there, server, experiment)
+    assert push(store, spoiled).requests == 0
+    # all of it counts as made from here, also what was sent just before a death
+    (dataset,) = tracking.search_datasets(experiment_ids=[home])
+    stored = stored_records(store, dataset.dataset_id)
+    tracking.delete_dataset_records(dataset.dataset_id, [each.record_id for each in stored[1:]])
+    tracking.delete_scorer(home, "short", version=1)
+    for name in ("good", "passed"):
+        tracking.delete_label_schema(tracking.get_label_schema_by_name(home, name).schema_id)
+    killed_at_requests(syncers, store, spoiled, proxy, [(number, True) for number in range(1, 8)])
+    assert push(store, spoiled).problems == ()
+    found = held(there, server, experiment)
+    assert (len(found["records"]), found["scorers"]) == (1, ["second", "first"])
+    assert list(found["schemas"]) == ["answer"]
+    tracking.delete_dataset(dataset.dataset_id)
+    tracking.delete_scorer(home, "short")
+    assert push(store, spoiled).problems == ()
+    assert (held(there, server, experiment)["datasets"], held(there, server, experiment)["scorers"]) == ([], [])
 
 
 @pytest.mark.slow
