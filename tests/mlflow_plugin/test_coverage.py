@@ -50,6 +50,7 @@ INHERITED = {
 
 # of the SQL store, beyond the interface: what MLflow's server, client or command line calls where a store has it
 CALLED = {
+    "_get_decrypted_secret",
     "_get_deleted_logged_models",
     "_get_deleted_runs",
     "_hard_delete_experiment",

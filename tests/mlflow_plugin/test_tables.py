@@ -106,6 +106,7 @@ def test_mcp_servers_and_gateway_endpoints_are_kept_with_an_experiment_for_trace
 ) -> None:
     monkeypatch.setenv("MLFLOW_CRYPTO_KEK_PASSPHRASE", "a long text that nobody knows")
     secret = tracking.create_gateway_secret("key", {"api_key": "sk-hidden-word"}, provider="openai")
+    assert tracking._get_decrypted_secret(secret.secret_id)["secret_value"] == {"api_key": "sk-hidden-word"}
     model = tracking.create_gateway_model_definition("small", secret.secret_id, "openai", "gpt")
     config = GatewayEndpointModelConfig(model.model_definition_id, GatewayModelLinkageType.PRIMARY)
     endpoint = tracking.create_gateway_endpoint("chat", [config])

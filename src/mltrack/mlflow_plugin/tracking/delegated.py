@@ -86,6 +86,7 @@ DATABASE_METHODS: dict[str, tuple[str, ...]] = {
         "update_mcp_server_version",
     ),
     "the AI gateway: endpoints, models, secrets, guardrails, budgets": (
+        "_get_decrypted_secret",
         "add_guardrail_to_endpoint",
         "attach_model_to_endpoint",
         "create_budget_policy",
