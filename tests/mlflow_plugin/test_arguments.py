@@ -12,7 +12,7 @@ from mlflow.entities.trace_metrics import AggregationType, MetricAggregation, Me
 from mltrack.mlflow_plugin.registry.store import RegistryStore
 from mltrack.mlflow_plugin.tracking import TrackingStore
 from tests.support.plugin.codes import raises
-from tests.support.plugin.traced import info, trace_id_of
+from tests.support.plugin.traced import info, span, trace_id_of
 
 COUNT = [MetricAggregation(AggregationType.COUNT)]
 
@@ -86,10 +86,17 @@ def test_a_list_that_can_not_be_read_is_refused(searched: str, text: str, tracki
         FILTERED[searched](tracking, registry, text)
 
 
-@pytest.mark.parametrize("text", ["span.name LIKE ('a')", "span.type RLIKE ('a', 'b')", "span.status ILIKE ('OK')"])
+@pytest.mark.parametrize(
+    "text", ["span.name LIKE ('a')", "span.type RLIKE ('a', 'b')", "span.attributes.x RLIKE ('a')"]
+)
 def test_a_pattern_for_spans_is_one_text(text: str, tracking: Any) -> None:
-    with raises("INVALID_PARAMETER_VALUE", "takes a text"):
+    with raises("INVALID_PARAMETER_VALUE", "takes one value"):
         tracking.search_traces(["0"], text)
+
+
+def test_spans_of_no_experiment_are_those_of_the_default_one(tracking: Any) -> None:
+    tracking.log_spans("", [span(7, 1)])
+    assert tracking.get_trace_info(trace_id_of(7)).experiment_id == "0"
 
 
 def test_a_tag_without_a_value_is_empty(tracking: Any) -> None:

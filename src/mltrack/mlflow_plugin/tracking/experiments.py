@@ -12,6 +12,7 @@ from mlflow.store.tracking import SEARCH_MAX_RESULTS_DEFAULT, SEARCH_MAX_RESULTS
 from mlflow.utils.search_utils import SearchExperimentsUtils
 from mlflow.utils.uri import resolve_uri_if_local
 from mlflow.utils.validation import (
+    _parse_experiment_ids,
     _validate_experiment_artifact_location_length,
     _validate_experiment_name,
     _validate_experiment_tag,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from mltrack.entities import Experiment
 
-__all__ = ["Experiments", "active", "decimal_id"]
+__all__ = ["Experiments", "active", "decimal_id", "decimal_ids"]
 
 
 @raises_mlflow
@@ -192,6 +193,15 @@ def decimal_id(experiment_id: str | int | None) -> str:
         return str(int(experiment_id or DEFAULT_EXPERIMENT_ID))
     except (TypeError, ValueError):
         raise UsageError(f"Invalid experiment ID '{experiment_id}'. Experiment ID must be a valid integer.") from None
+
+
+def decimal_ids(experiment_ids: Sequence[str]) -> list[str]:
+    """The ids of experiments to search, as they are stored; an empty one is none, not the default one's.
+
+    Raises:
+        MlflowException: one is not a number.
+    """
+    return [str(one) for one in _parse_experiment_ids(list(experiment_ids))]
 
 
 def _attribute(key: str, experiment: Any) -> Any:

@@ -14,7 +14,7 @@ from mltrack.catalog.comparators import LISTS, NUMBERS, comparator_test
 from mltrack.catalog.filter_tokens import DATE_HINT, time_in_ms
 from mltrack.entities import DELETED, LOGGED_MODEL_STATUSES
 from mltrack.errors import FilterError, UsageError
-from mltrack.mlflow_plugin.tracking.experiments import decimal_id
+from mltrack.mlflow_plugin.tracking.experiments import decimal_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -71,7 +71,7 @@ def find_models(
     filter_string, order = filter_string or None, [dict(clause) for clause in order_by or ()]
     offset = _offset(page_token, ids, filter_string, order or None) if page_token else 0
     matchers = _matchers(filter_string, datasets or (), location)
-    wanted = {decimal_id(text) for text in ids}
+    wanted = set(decimal_ids(ids))
     found = [
         model
         for model in models

@@ -25,7 +25,7 @@ from mlflow.utils.validation import (
 from mltrack.errors import NotFoundError, ParamConflictError, UsageError
 from mltrack.mlflow_plugin.errors import raises_mlflow
 from mltrack.mlflow_plugin.tracking.base import BaseStore
-from mltrack.mlflow_plugin.tracking.experiments import decimal_id
+from mltrack.mlflow_plugin.tracking.experiments import decimal_ids
 from mltrack.values.datasets import as_dataset, dataset_event, model_input_event, model_output_event
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ class RunData(BaseStore):
         """The datasets that the runs of these experiments used, with their contexts: at most 1,000."""
         if not experiment_ids:
             return []
-        ids = [decimal_id(experiment_id) for experiment_id in experiment_ids]
+        ids = decimal_ids(experiment_ids)
         rows = self._store.sql(
             "SELECT DISTINCT r.experiment_id, d.name, d.digest, d.context FROM datasets d JOIN runs r USING (run_id)"
             " WHERE r.experiment_id IN (SELECT unnest($ids)) ORDER BY ALL LIMIT $most",

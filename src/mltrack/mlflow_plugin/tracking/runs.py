@@ -26,7 +26,7 @@ from mltrack.mlflow_plugin.tracking.conversion import (
     as_run_data,
     as_run_info,
 )
-from mltrack.mlflow_plugin.tracking.experiments import active, decimal_id
+from mltrack.mlflow_plugin.tracking.experiments import active, decimal_id, decimal_ids
 from mltrack.mlflow_plugin.tracking.filter_words import with_filter_words
 from mltrack.mlflow_plugin.tracking.paging import check_max_results
 from mltrack.mlflow_plugin.uris import artifact_uri
@@ -228,7 +228,7 @@ class Runs(BaseStore):
         LifecycleStage.view_type_to_stages(run_view_type)
         with with_filter_words(filter_string, order_by, page_token):
             found = self._store.search_runs(
-                [decimal_id(experiment_id) for experiment_id in experiment_ids],
+                decimal_ids(experiment_ids),
                 filter_string or "",
                 run_view_type,
                 max_results or SEARCH_MAX_RESULTS_THRESHOLD,

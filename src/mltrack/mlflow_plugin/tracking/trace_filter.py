@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from mlflow.tracing.constant import TraceMetadataKey, TraceTagKey
 from mlflow.utils.search_utils import SearchTraceUtils
 
-from mltrack.catalog.comparators import EQUALITY, NULLS, comparator_test
+from mltrack.catalog.comparators import EQUALITY, LISTS, NULLS, comparator_test
 from mltrack.catalog.filter_tokens import time_in_ms
 from mltrack.errors import UsageError
 from mltrack.mlflow_plugin.arguments import parsing
@@ -243,10 +243,15 @@ def parsed(filter_string: str) -> tuple[Clause, ...]:
 
     Raises:
         MlflowException: it does not parse.
+        UsageError: a list is compared with one value.
     """
     with parsing("filter", filter_string):
         clauses = SearchTraceUtils.parse_search_filter_for_search_traces(filter_string)
-    return tuple(Clause(c["type"], c["key"], c["comparator"].upper(), c["value"]) for c in clauses)
+    found = tuple(Clause(c["type"], c["key"], c["comparator"].upper(), c["value"]) for c in clauses)
+    for clause in found:
+        if isinstance(clause.value, (tuple, list)) and clause.comparator not in LISTS:
+            raise UsageError(f"{clause.comparator} takes one value, not {clause.value!r}", hint="write it without ( )")
+    return found
 
 
 ATTRIBUTE_COLUMNS = {

@@ -23,7 +23,7 @@ from mlflow.tracing.constant import (
 from mlflow.tracing.utils import generate_request_id_v2
 from mlflow.utils.validation import _parse_experiment_id, _parse_experiment_ids, _validate_trace_tag
 
-from mltrack.entities import Experiment
+from mltrack.entities import DEFAULT_EXPERIMENT_ID, Experiment
 from mltrack.errors import NotFoundError, UsageError
 from mltrack.mlflow_plugin.arguments import text_of
 from mltrack.mlflow_plugin.errors import raises_mlflow, with_words
@@ -80,7 +80,7 @@ class Traces(BaseStore):
         """Store spans, of one or several traces, in the experiment ``location``; first spans create their trace."""
         if not spans:
             return []
-        experiment = self._traced_experiment(location)
+        experiment = self._traced_experiment(location or DEFAULT_EXPERIMENT_ID)
         by_trace: dict[str, list[Any]] = {}
         for span in spans:
             by_trace.setdefault(span.trace_id, []).append(span)
