@@ -91,6 +91,7 @@ def test_issues_label_schemas_and_review_queues_belong_to_experiments(tracking: 
 
 @pytest.mark.slow
 def test_the_tables_file_moves_with_the_store_follows_the_umask_and_is_not_a_finding(tmp_path: Path) -> None:
+    (tmp_path / "a b").mkdir()
     made = TrackingStore(f"mltrack://{tmp_path}/a b/.mltrack").create_dataset("questions", experiment_ids=["0"])
     (tmp_path / "a b").rename(tmp_path / "moved")
     moved = TrackingStore(f"mltrack://{tmp_path}/moved/.mltrack")
@@ -106,7 +107,7 @@ def test_mcp_servers_and_gateway_endpoints_are_kept_with_an_experiment_for_trace
 ) -> None:
     monkeypatch.setenv("MLFLOW_CRYPTO_KEK_PASSPHRASE", "a long text that nobody knows")
     secret = tracking.create_gateway_secret("key", {"api_key": "sk-hidden-word"}, provider="openai")
-    assert tracking._get_decrypted_secret(secret.secret_id)["secret_value"] == {"api_key": "sk-hidden-word"}
+    assert tracking._get_decrypted_secret(secret.secret_id) == {"api_key": "sk-hidden-word"}
     model = tracking.create_gateway_model_definition("small", secret.secret_id, "openai", "gpt")
     config = GatewayEndpointModelConfig(model.model_definition_id, GatewayModelLinkageType.PRIMARY)
     endpoint = tracking.create_gateway_endpoint("chat", [config])
