@@ -44,6 +44,7 @@ class RecordsPush:
         self._client = client
         self._dataset = dataset
         self._remote_id = remote_id
+        self._until = 0
 
     def push(self, entry: TableEntry, file: int, *, compare: bool = False, repair: bool = False) -> None:
         """Send what is to be sent, and delete what is to be deleted.
@@ -57,6 +58,7 @@ class RecordsPush:
         Raises:
             RemoteError: see mltrack_sync.errors.
         """
+        self._until = entry.until
         here = {record_key(each.record): each for each in stored_records(self._session.store, self._dataset.dataset_id)}
         known = self._known()
         deleted = {key for key, held in known.items() if held[0] in (ACKNOWLEDGED, ASKED) and key not in here}
@@ -119,7 +121,7 @@ class RecordsPush:
                 key for key, row in on_remote.items() if key in here and not is_whole_when_put(row, here[key].record)
             ]
         if compare:
-            self._doubt(here, on_remote)
+            self._doubt(here, on_remote, is_first=not self._until)
         if not self._delete(on_remote, unchanged, {}):
             them = "it" if len(unchanged) == 1 else "them"
             words = f"{plural(len(unchanged), 'record')} deleted here: the server has {them} still"
@@ -131,17 +133,17 @@ class RecordsPush:
     def _name(self) -> str:
         return f"evaluation dataset {printable(self._dataset.name)!r}"
 
-    def _doubt(self, here: Mapping[str, StoredRecord], on_remote: Mapping[str, Fields]) -> None:
-        """Have the ledger know what is there now, so that all that differs is sent."""
+    def _doubt(self, here: Mapping[str, StoredRecord], on_remote: Mapping[str, Fields], *, is_first: bool) -> None:
+        """Have the ledger know what is there now, so that all that differs is sent; at first all is, by its time."""
         known = self._known()
         has = {}
         for key in here:
             if key in on_remote:
                 mark = known[key][0] if known.get(key, GONE)[0] in (ACKNOWLEDGED, CAME) else CAME
                 has[key] = mark + record_print(on_remote[key])
-            else:
+            elif key in known or not is_first:
                 has[key] = ASKED
-        self._note(has)
+        self._note({key: held for key, held in has.items() if known.get(key) != held})
 
     def _delete(self, on_remote: Mapping[str, Fields], keys: Sequence[str], after: Mapping[str, str]) -> bool:
         """Delete records there, of which ``after`` is known from then on; whether the server has such a call."""
@@ -161,7 +163,7 @@ class RecordsPush:
 def is_changed(stored: StoredRecord, held: str, until: int) -> bool:
     """Whether it is to be sent; where nothing is known of it, by its time: all count if the clock was set back."""
     if not held:
-        return stored.changed_ms > until or until > time.time() * 1000
+        return not until or stored.changed_ms > until or until > time.time() * 1000
     return held[0] == ASKED or record_print(stored.record) != held[1:]
 
 

@@ -434,6 +434,7 @@ def test_a_file_that_is_not_a_database_keeps_nothing_else_from_going(
 def test_after_the_clock_was_set_back_all_records_count_as_changed() -> None:
     stored = StoredRecord({"inputs": {"q": 1}}, "dr-1", made_ms=1000, changed_ms=2000)
     assert [is_changed(stored, "", until) for until in (1999, 2000, 10**15)] == [True, False, True]
+    assert is_changed(StoredRecord({"inputs": {"q": 1}}, "dr-1", made_ms=0, changed_ms=0), "", 0)
 
 
 def test_a_request_has_so_many_records_and_bytes_at_most_or_one_long_record() -> None:
