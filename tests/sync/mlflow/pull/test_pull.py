@@ -86,6 +86,8 @@ def test_a_second_pull_of_unchanged_things_asks_for_a_page_of_each_kind(
         "datasets/search",
         "scorers/list",
         "label-schemas/list",
+        "issues/search",
+        "review-queues/list",
         "gateway/endpoints/list",
     }
 
