@@ -312,7 +312,7 @@ class Store(StoreQueries):
         return self._ask(lambda con: find_fork_sources(con, run_ids), lambda _: [])
 
     def purge_run(self, run_id: str) -> None:
-        """Remove a run for good, with all its files.
+        """Remove a run for good, with all its files and what it assessed.
 
         Raises:
             NotFoundError, UsageError: as run.
@@ -323,6 +323,7 @@ class Store(StoreQueries):
 
         run_id = self.resolve(run_id)
         purge_run(self.layout, run_id, forks=lambda: self.forks(run_id))
+        self.traces.remove_assessments(run_id)
 
     def delete_experiment(self, experiment_id: str, *, first: Callable[[str], object] | None = None) -> None:
         """Mark an experiment and all its runs as deleted, as MLflow does: nothing more is recorded into it.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow.entities import AssessmentError, AssessmentSource, Expectation, Feedback, IssueReference
 from mlflow.entities.assessment import ExpectationValue, FeedbackValue
+from mlflow.entities.trace_metrics import AggregationType, MetricAggregation, MetricViewType
 
+from mltrack.mlflow_plugin.tracking import TrackingStore
+from mltrack.mlflow_plugin.tracking.shown_assessments import LOOKED_UP_MAX
 from tests.support.plugin.codes import raises
 from tests.support.plugin.traced import START_MS, info, trace_id_of
 
@@ -148,3 +152,64 @@ def test_a_trace_includes_its_assessments(tracking: Any) -> None:
     assert (found.name, found.value, found.trace_id) == ("good", True, ONE)
     tracking.start_trace(info(1, assessments=[feedback("second")]))
     assert {one.name for one in tracking.get_trace_info(ONE).assessments} == {"good", "second"}
+
+
+@pytest.fixture
+def evaluated(traced: Any) -> tuple[Any, str]:
+    """A store whose trace a person and an evaluation run assessed, and the run's id."""
+    run_id: str = traced.create_run("0", "ann", START_MS, [], "evaluation").info.run_id
+    traced.create_assessment(feedback("kind", 1.0))
+    traced.create_assessment(feedback("score", 0.5, metadata={"mlflow.assessment.sourceRunId": run_id}))
+    return traced, run_id
+
+
+def told_of(store: Any) -> list[list[str]]:
+    """The names of the assessments, as each way of reading tells them."""
+    count = MetricAggregation(AggregationType.COUNT)
+    searches = {name: store.search_traces(["0"], f"feedback.{name} IS NOT NULL")[0] for name in ("kind", "score")}
+    points = store.query_trace_metrics(
+        ["0"], MetricViewType.ASSESSMENTS, "assessment_count", [count], dimensions=["assessment_name"]
+    )
+    return [
+        sorted(one.name for one in store.get_trace_info(ONE).assessments),
+        sorted(one.name for one in store.search_traces(["0"])[0][0].assessments),
+        [name for name, found in searches.items() if found],
+        sorted(point.dimensions["assessment_name"] for point in points),
+    ]
+
+
+def test_what_a_deleted_run_assessed_does_not_count(evaluated: tuple[Any, str]) -> None:
+    store, run_id = evaluated
+    assert told_of(store) == [["kind", "score"]] * 4
+    made = next(one for one in store.get_trace_info(ONE).assessments if one.name == "score")
+    store.delete_run(run_id)
+    assert told_of(store) == [["kind"]] * 4
+    with raises("RESOURCE_DOES_NOT_EXIST"):
+        store.get_assessment(ONE, made.assessment_id)
+
+
+def test_what_a_restored_run_assessed_counts_again(evaluated: tuple[Any, str], kind: str) -> None:
+    store, run_id = evaluated
+    store.delete_run(run_id)
+    store.restore_run(run_id)
+    names = ["kind", "score"] if kind == "mltrack" else ["kind"]  # MLflow's store has it removed for good
+    assert told_of(store) == [names] * 4
+
+
+def test_what_a_run_assessed_is_gone_with_the_run(evaluated: tuple[Any, str]) -> None:
+    store, run_id = evaluated
+    store.delete_run(run_id)
+    store._hard_delete_run(run_id)
+    assert told_of(store) == [["kind"]] * 4
+
+
+def test_of_many_evaluations_only_those_of_deleted_runs_are_left_out(tmp_path: Path) -> None:
+    traced: Any = TrackingStore(f"mltrack://{tmp_path}/.mltrack")
+    traced.start_trace(info(1))
+    runs = [traced.create_run("0", "ann", START_MS, [], f"e-{n}").info.run_id for n in range(LOOKED_UP_MAX + 2)]
+    for number, run_id in enumerate(runs):
+        traced.create_assessment(feedback(f"n{number}", metadata={"mlflow.assessment.sourceRunId": run_id}))
+    traced.delete_run(runs[0])
+    traced.delete_run(runs[-1])
+    told = {one.name for one in traced.get_trace_info(ONE).assessments}
+    assert told == {f"n{number}" for number in range(1, len(runs) - 1)}

@@ -15,6 +15,7 @@ from mltrack.storage.traces.views import LATEST_FIRST, TraceField
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from mltrack.mlflow_plugin.tracking.shown_assessments import ShownAssessments
     from mltrack.storage.traces.traces import Assessment, Trace, Traces
 
 __all__ = ["Clause", "Test", "assessed"]
@@ -36,20 +37,25 @@ class Clause(NamedTuple):
         return self.kind, self.key, self.comparator, repr(self.value)
 
 
-def assessed(clause: Clause, store: Traces, scope: frozenset[str] | None) -> tuple[Test, list[Trace] | None]:
-    """A test of valid assessments of one kind and name, and the traces among which all that pass are, if they are few.
+def assessed(
+    clause: Clause, store: Traces, scope: frozenset[str] | None, shown: ShownAssessments
+) -> tuple[Test, list[Trace] | None]:
+    """A test of valid assessments of one kind and name that count, and the traces that may pass, if they are few.
 
     Raises:
         StoreError: the store can't be read.
     """
     fits = _value_test(clause) if clause.comparator not in NULLS else (lambda held: True)
 
-    def matching(trace: Trace) -> list[Assessment]:
+    def held_by(trace: Trace) -> list[Assessment]:
         return [
             held
             for held in trace.assessments.values()
             if held.kind == clause.kind and held.name == clause.key and held.valid and fits(held)
         ]
+
+    def matching(trace: Trace) -> list[Assessment]:
+        return [held for held in held_by(trace) if shown.shows(held)]
 
     session_held = store.having(_ON_SESSION, True)
     sessions = {
@@ -62,7 +68,7 @@ def assessed(clause: Clause, store: Traces, scope: frozenset[str] | None) -> tup
     wanted = clause.comparator != "IS NULL"
     possible = None
     if wanted:
-        named = TraceField(clause.name, lambda trace: (bool(matching(trace)),), text=json.dumps(clause.key))
+        named = TraceField(clause.name, lambda trace: (bool(held_by(trace)),), text=json.dumps(clause.key))
         possible = _together([store.having(named, True), *(store.having(_SESSION, session) for session in sessions)])
     return lambda trace: (trace.session in sessions or bool(matching(trace))) == wanted, possible
 

@@ -83,7 +83,7 @@ class Assessments(BaseStore):
     def _held(self, trace_id: str, assessment_id: str) -> tuple[Trace, Assessment]:
         trace = self._assessed(trace_id, "Trace with request_id '{}' not found")
         held = trace.assessments.get(assessment_id)
-        if held is None:
+        if held is None or not self._shown().shows(held):
             raise NotFoundError(f"Assessment with ID '{assessment_id}' not found for trace '{trace_id}'")
         return trace, held
 

@@ -12,6 +12,7 @@ from mltrack.mlflow_plugin import run_pool
 from mltrack.mlflow_plugin.artifacts.local_folder import register_local_repository
 from mltrack.mlflow_plugin.errors import as_mlflow
 from mltrack.mlflow_plugin.tracking.run_cache import RunCache
+from mltrack.mlflow_plugin.tracking.shown_assessments import ShownAssessments
 from mltrack.mlflow_plugin.uris import open_store
 
 if TYPE_CHECKING:
@@ -41,6 +42,10 @@ class BaseStore:
         register_local_repository()
         self._pool = run_pool.of(self._store)
         self._runs = RunCache(self._store.layout)
+
+    def _shown(self) -> ShownAssessments:
+        """Which assessments count, for one request."""
+        return ShownAssessments(self._store, self._runs)
 
     def _purge(self, run_id: str) -> None:
         """Remove a run's folder permanently; wait some seconds for other processes to close a deleted run.

@@ -32,6 +32,7 @@ from mltrack.text.encodable import encodable, encodable_pairs
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mltrack.mlflow_plugin.tracking.shown_assessments import ShownAssessments
     from mltrack.storage.traces.traces import Trace
     from mltrack.store import Store
 
@@ -74,8 +75,8 @@ class TracePlaces:
         return artifact_uri(self._layout.trace_folder(experiment_id).files(trace_id).absolute())
 
 
-def to_info(trace: Trace, places: TracePlaces) -> Any:
-    """MLflow's info of a trace."""
+def to_info(trace: Trace, places: TracePlaces, shown: ShownAssessments) -> Any:
+    """MLflow's info of a trace, with the assessments that count."""
     return TraceInfo(
         trace_id=trace.trace_id,
         trace_location=TraceLocation.from_experiment_id(trace.experiment_id),
@@ -87,7 +88,7 @@ def to_info(trace: Trace, places: TracePlaces) -> Any:
         client_request_id=encodable(trace.client_request_id),
         request_preview=encodable(trace.request_preview),
         response_preview=encodable(trace.response_preview),
-        assessments=[to_assessment(trace.trace_id, one) for one in trace.assessments.values()],
+        assessments=[to_assessment(trace.trace_id, one) for one in shown.of(trace)],
     )
 
 

@@ -29,6 +29,7 @@ from mltrack.storage.traces.views import LATEST_FIRST, TraceField, in_order
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 
+    from mltrack.mlflow_plugin.tracking.shown_assessments import ShownAssessments
     from mltrack.storage.traces.traces import Assessment, SpanHead, SpanReader, Trace, Traces
     from mltrack.storage.traces.views import SortKey
 
@@ -66,14 +67,19 @@ class TraceFilter:
             self._heads.append(lambda head: head.start >= self._earliest_ns)
 
     def search(
-        self, store: Traces, scope: frozenset[str] | None, keys: tuple[SortKey, ...], stop: int | None = None
+        self,
+        store: Traces,
+        scope: frozenset[str] | None,
+        keys: tuple[SortKey, ...],
+        shown: ShownAssessments,
+        stop: int | None = None,
     ) -> list[Trace]:
         """The traces of these experiments (None: of all) that pass, in order; only the first ``stop`` of them.
 
         Raises:
             StoreError: the store can't be read.
         """
-        judged = [assessed(clause, store, scope) for clause in self._assessed]
+        judged = [assessed(clause, store, scope, shown) for clause in self._assessed]
         tests = [*self._tests, *(test for test, _ in judged)]
         few = self._few(store, scope, [possible for _, possible in judged])
         found: Iterator[Trace]

@@ -18,6 +18,7 @@ from mltrack.errors import UsageError
 from mltrack.mlflow_plugin.arguments import parsing
 from mltrack.mlflow_plugin.errors import raises_mlflow
 from mltrack.mlflow_plugin.tracking.base import BaseStore
+from mltrack.mlflow_plugin.tracking.shown_assessments import ShownAssessments
 from mltrack.mlflow_plugin.tracking.trace_entities import value_number
 from mltrack.storage.traces.trace import COST_KEYS
 from mltrack.storage.traces.traces import Assessment, SpanHead, Trace
@@ -64,7 +65,7 @@ class TraceMetrics(BaseStore):
         tests = [_test(text, view_type) for text in filters or ()]
         value = _VALUES[view_type, metric_name]
         groups: dict[tuple[Any, ...], list[Any]] = {}
-        for row in _rows(self._store.traces.all(), scope, view_type):
+        for row in _rows(self._store.traces.all(), scope, view_type, self._shown()):
             time_ms = row.span.start / 1_000_000 if by_span_time and row.span else row.trace.request_time
             held = value(row) if _within(time_ms, start_time_ms, end_time_ms) else None
             if held is not None and all(test(row) for test in tests):
@@ -96,7 +97,9 @@ class TraceMetrics(BaseStore):
         )
 
 
-def _rows(traces: Sequence[Trace], scope: set[str], view_type: MetricViewType) -> Iterator[_Row]:
+def _rows(
+    traces: Sequence[Trace], scope: set[str], view_type: MetricViewType, shown: ShownAssessments
+) -> Iterator[_Row]:
     for trace in traces:
         if trace.experiment_id not in scope:
             continue
@@ -105,7 +108,7 @@ def _rows(traces: Sequence[Trace], scope: set[str], view_type: MetricViewType) -
         elif view_type == MetricViewType.SPANS:
             yield from (_Row(trace, span, None) for span in trace.spans.values())
         else:
-            yield from (_Row(trace, None, held) for held in trace.assessments.values() if held.valid)
+            yield from (_Row(trace, None, held) for held in shown.of(trace) if held.valid)
 
 
 def _within(time_ms: float, start_ms: int | None, end_ms: int | None) -> bool:

@@ -57,14 +57,16 @@ class TraceSearch(BaseStore):
         keys = _sort_keys(order_by or ())
         within = None if scope is None else frozenset(_ids(scope))
         offset = offset_of(page_token)
-        found = TraceFilter(filter_string).search(self._store.traces, within, keys, stop=offset + max_results)
+        shown = self._shown()
+        found = TraceFilter(filter_string).search(self._store.traces, within, keys, shown, stop=offset + max_results)
         page = found[offset:]
         token = SearchTraceUtils.create_page_token(offset + max_results) if len(page) == max_results else None
         places = TracePlaces(self._store)
-        return [to_info(trace, places) for trace in page], token
+        return [to_info(trace, places, shown) for trace in page], token
 
     def _selected(self, experiment_ids: Sequence[str], filter_string: str | None) -> list[Trace]:
-        return TraceFilter(filter_string).search(self._store.traces, frozenset(experiment_ids), LATEST_FIRST)
+        scope = frozenset(experiment_ids)
+        return TraceFilter(filter_string).search(self._store.traces, scope, LATEST_FIRST, self._shown())
 
     def find_completed_sessions(
         self,

@@ -133,7 +133,7 @@ class Traces(BaseStore):
 
     def get_trace_info(self, trace_id: str) -> Any:
         """A trace without its spans."""
-        return to_info(self._trace(trace_id), TracePlaces(self._store))
+        return to_info(self._trace(trace_id), TracePlaces(self._store), self._shown())
 
     def _trace(self, trace_id: str) -> Trace:
         found = self._store.traces.find(trace_id)
@@ -171,8 +171,8 @@ class Traces(BaseStore):
         self, trace_ids: Sequence[str], location: str | None = None, experiment_ids: Sequence[str] | None = None
     ) -> list[Any]:
         """Those of the traces that exist, without spans, in the given order."""
-        places = TracePlaces(self._store)
-        return [to_info(trace, places) for trace in self._some(trace_ids, experiment_ids)]
+        places, shown = TracePlaces(self._store), self._shown()
+        return [to_info(trace, places, shown) for trace in self._some(trace_ids, experiment_ids)]
 
     def _some(self, trace_ids: Sequence[str], experiment_ids: Sequence[str] | None) -> list[Trace]:
         if not trace_ids:
@@ -196,7 +196,8 @@ class Traces(BaseStore):
             _log.warning("%s", damage)
         reader.damage.clear()
         spans: list[Span] = [LazySpan.from_stored_content(text) for text in texts]
-        return MlflowTrace(info=to_info(trace, TracePlaces(self._store)), data=TraceData(spans=spans))
+        info = to_info(trace, TracePlaces(self._store), self._shown())
+        return MlflowTrace(info=info, data=TraceData(spans=spans))
 
     # --- changing ---
 

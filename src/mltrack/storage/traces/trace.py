@@ -29,6 +29,7 @@ SESSION = "mlflow.trace.session"
 USER = "mlflow.trace.user"
 TOKENS = "mlflow.trace.tokenUsage"
 COST = "mlflow.trace.cost"
+SOURCE_RUN = "mlflow.assessment.sourceRunId"
 COUNTED_TOKENS = ("input_tokens", "output_tokens", "total_tokens")
 CACHED_TOKENS = ("cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation_input_tokens_above_1hr")
 TOKEN_KEYS = COUNTED_TOKENS + CACHED_TOKENS
@@ -87,6 +88,15 @@ class Assessment:
     overrides: str | None = None
     metadata: str | None = None
     valid: bool = True
+
+    @property
+    def source_run(self) -> str | None:
+        """The id of the run that made it, such as an evaluation, as its metadata names it."""
+        if self.metadata is None or SOURCE_RUN not in self.metadata:
+            return None
+        named = json.loads(self.metadata)
+        found = named.get(SOURCE_RUN) if isinstance(named, dict) else None
+        return found if isinstance(found, str) else None
 
 
 class TraceSource(Protocol):

@@ -24,6 +24,7 @@ from mltrack.process.forks import Stage, after_fork_in_child
 from mltrack.storage.traces.index import TraceChanges, TraceIndex
 from mltrack.storage.traces.index_file import remove_indexes
 from mltrack.storage.traces.trace import Assessment, SpanHead, SpanPlace, Trace
+from mltrack.storage.traces.views import TraceField
 from mltrack.storage.traces.writer import TraceWriter
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mltrack.disk.layout import Layout, TraceFolder
-    from mltrack.storage.traces.views import SortKey, TraceField
+    from mltrack.storage.traces.views import SortKey
 
 __all__ = ["Assessment", "SpanHead", "SpanReader", "Trace", "TraceChanges", "Traces"]
 
@@ -193,6 +194,19 @@ class Traces:
                     f"{folder} can't be removed: {error.strerror or error}", hint="check the store's permissions"
                 ) from error
 
+    def remove_assessments(self, run_id: str) -> None:
+        """Remove for good what a run assessed.
+
+        Raises:
+            StoreError: the disk does not take it.
+        """
+        field = TraceField(("assessed by", run_id), lambda trace: (any(_made_by(run_id, trace)),), text=run_id)
+        found = self.having(field, True)
+        for trace in self.all() if found is None else found:
+            gone = [{"type": "assessment_delete", "assessment_id": one} for one in _made_by(run_id, trace)]
+            if gone:
+                self.add(trace.experiment_id, *({"trace_id": trace.trace_id, **fact} for fact in gone))
+
     def close(self) -> None:
         """Make all that was added durable and close the files; what is added later goes to new ones."""
         with self._lock:
@@ -281,6 +295,11 @@ class SpanReader:
 
     def _path(self, place: SpanPlace) -> Path:
         return self._layout.trace_folder(place.experiment_id).spans / f"{place.writer}.jsonl"
+
+
+def _made_by(run_id: str, trace: Trace) -> list[str]:
+    """The ids of the trace's assessments that a run made."""
+    return [held.assessment_id for held in trace.assessments.values() if held.source_run == run_id]
 
 
 @contextlib.contextmanager
