@@ -486,6 +486,13 @@ def test_a_version_of_a_missing_logged_model_is_refused(registry: Any, logged: A
     assert registry.search_model_versions("name = 'm'") == []
 
 
+def test_a_version_of_a_deleted_logged_model_is_refused(registry: Any, tracking: Any, logged: Any) -> None:
+    tracking.delete_logged_model(logged.model_id)
+    _fails("INTERNAL_ERROR", _add, registry, source=f"models:/{logged.model_id}", model_id=logged.model_id)
+    _fails(MISSING, _add, registry, source="s3://b/m", model_id=logged.model_id)
+    assert registry.search_model_versions("name = 'm'") == []
+
+
 def test_a_version_is_noted_at_its_logged_model_unlike_in_mlflows_sql_store(
     registry: Any, logged: Any, store_uri: str
 ) -> None:

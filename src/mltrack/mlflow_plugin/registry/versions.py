@@ -26,6 +26,7 @@ from mlflow.utils.validation import (
 )
 
 from mltrack.disk.fields import VERSION
+from mltrack.entities import DELETED
 from mltrack.errors import MltrackError, NotFoundError
 from mltrack.mlflow_plugin.arguments import check_at_most, invalid, parsing, tag_texts, text_of
 from mltrack.mlflow_plugin.errors import beginning, raises_mlflow, with_words
@@ -242,6 +243,8 @@ class ModelVersions:
         """Where a logged model's files are, and its run; from the tracking server if it is not in this store."""
         try:
             model = self._store.logged_models.get(model_id)
+            if model.lifecycle_stage == DELETED:
+                raise NotFoundError(f"logged model {model_id!r} is deleted", hint="register one that is not")
         except NotFoundError:
             if self._tracking_uri in (None, self._uri):
                 with beginning(NotFoundError, f"Logged model with ID '{model_id}' not found."):
