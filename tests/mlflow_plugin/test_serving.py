@@ -46,6 +46,7 @@ def store_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("serving")
     for name, script in {"doubling.py": DOUBLING, "registering.py": REGISTERING}.items():
         (folder / name).write_text(script)
+    (folder / "made").mkdir()
     environment = _environment(f"mltrack://{folder}/made/.mltrack")
     done = subprocess.run(
         [sys.executable, "registering.py"], cwd=folder, env=environment, capture_output=True, text=True, timeout=200
