@@ -8,16 +8,17 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mltrack.entities import DELETED
 from mltrack_sync.mlflow.plan.batches import Refusal
 from mltrack_sync.mlflow.plan.kinds import TRACE, TRACE_TAG
 from mltrack_sync.mlflow.plan.pending_models import is_whole_experiment
 
 if TYPE_CHECKING:
-    from mltrack.storage.traces.traces import Trace
+    from mltrack.storage.traces.traces import Assessment, Trace
     from mltrack.store import Store
     from mltrack_sync.ledger.traces import TraceEntry
     from mltrack_sync.ledger.view import LedgerView
@@ -31,6 +32,7 @@ __all__ = [
     "SERVERS_OWN",
     "SOURCE_RUN",
     "PendingTraces",
+    "as_on_remote",
     "attachments",
     "fact_sizes",
     "find_pending_traces",
@@ -104,6 +106,18 @@ def find_pending_traces(
     if not (selection.everything and (known.positions or known.done)):
         deleted = 0
     return PendingTraces(tuple(found), changes.positions, sizes, whole=selection.everything, deleted=deleted)
+
+
+def as_on_remote(trace: Trace, state: LedgerView) -> Trace:
+    """A trace without what runs assessed that are deleted on the remote: MLflow removes that with the run."""
+    kept = {key: held for key, held in trace.assessments.items() if not _is_of_deleted_run(held, state)}
+    return trace if len(kept) == len(trace.assessments) else replace(trace, assessments=kept)
+
+
+def _is_of_deleted_run(held: Assessment, state: LedgerView) -> bool:
+    run_id = held.source_run or held.run_id
+    entry = state.runs.get(run_id) if run_id is not None else None
+    return entry is not None and entry.stage == DELETED
 
 
 def fingerprint(trace: Trace) -> str:

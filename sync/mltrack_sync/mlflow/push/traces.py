@@ -34,6 +34,7 @@ from mltrack_sync.mlflow.plan.pending_traces import (
     SERVERS_OWN,
     SOURCE_RUN,
     PendingTraces,
+    as_on_remote,
     attachments,
     fingerprint,
     split_tags,
@@ -177,6 +178,7 @@ class TracesPush:
                 raise error from None
 
     def _info(self, trace: Trace, experiment_id: str) -> dict[str, Any]:
+        trace = as_on_remote(trace, self._ledger.state)
         info: dict[str, Any] = {
             "trace_id": trace.trace_id,
             "trace_location": {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment_id}},
@@ -251,6 +253,7 @@ class TracesPush:
 
         Those that were removed here are removed.
         """
+        trace = as_on_remote(trace, self._ledger.state)
         overriding = [each for each in trace.assessments.values() if _overrides(trace, each)]
         again = {each.assessment_id for each in overriding}
         for assessment_id in reversed(remote.assessments):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mltrack_sync.mlflow.plan.id_mapping import LINKED_PROMPTS
 from mltrack_sync.mlflow.plan.kinds import TRACE
 from mltrack_sync.mlflow.plan.otlp import UnsendableSpanError
-from mltrack_sync.mlflow.plan.pending_traces import ASSESSMENT_RUN, MODEL_ID, SERVERS_OWN, SOURCE_RUN
+from mltrack_sync.mlflow.plan.pending_traces import ASSESSMENT_RUN, MODEL_ID, SERVERS_OWN, SOURCE_RUN, as_on_remote
 from mltrack_sync.mlflow.plan.proto_json import duration_ms, millis
 from mltrack_sync.mlflow.verify.findings import NOTHING, Findings
 from mltrack_sync.mlflow.verify.spans import local_spans, remote_spans, shown
@@ -62,7 +62,8 @@ class TracesVerify:
                 findings.differs("trace", "present", NOTHING)
             else:
                 self._info(trace, info, findings)
-                self._assessments(trace, info.get("assessments") or [], findings)
+                counted = as_on_remote(trace, self.ids.state)
+                self._assessments(counted, info.get("assessments") or [], findings)
             if found is not None:
                 self._spans(trace, found, findings)
             yield findings

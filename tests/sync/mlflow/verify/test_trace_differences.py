@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -13,7 +14,7 @@ from mltrack_sync.engine.verify import VerifyReport, verify
 from mltrack_sync.http.retry import RetryPolicy
 from tests.support.fake_mlflow import FakeMlflow, Fields, Refused, busy_twice, unsupported
 from tests.support.fake_traces import FakeTrace
-from tests.support.small_records import record_trace, tag_trace
+from tests.support.small_records import assess, record_trace, tag_trace
 
 POLICY = RetryPolicy(sleep=lambda seconds: None)
 WAITS = "(waits to be pushed)"
@@ -142,6 +143,28 @@ def test_only_what_was_changed_on_the_remote_is_named(
     change(fake.traces.held[trace_id])
     report = compared(store, there, fake, quick=quick)
     assert [(each.subject, each.thing) for each in report.differences] == [(f"trace {trace_id}", thing)]
+
+
+def test_what_a_deleted_run_assessed_is_not_missed(
+    store: Store, there: Remote, fake: FakeMlflow, home: str, trace_id: str
+) -> None:
+    with mltrack.start_run() as evaluation:
+        pass
+    made_by = json.dumps({"mlflow.assessment.sourceRunId": evaluation.run_id})
+    assess(store, home, trace_id, "a-2", metadata=made_by)
+    push(store, there, http=fake, policy=POLICY)
+    on_server = fake.traces.held[trace_id].assessments
+    assert on_server.keys() == {"a-1", "a-2"}
+    store.delete_run(evaluation.run_id)
+    push(store, there, http=fake, policy=POLICY)
+    del on_server["a-2"]  # as MLflow does it with the run
+    tag_trace(store, home, trace_id, "late", "1")
+    push(store, there, http=fake, policy=POLICY)
+    assert fake.traces.held[trace_id].assessments.keys() == {"a-1"}
+    assert compared(store, there, fake).differences == ()
+    store.restore_run(evaluation.run_id)
+    push(store, there, http=fake, policy=POLICY)
+    assert [each.thing for each in compared(store, there, fake).differences] == ["assessment 'good' (a-2)"]
 
 
 def test_a_span_that_is_missing_is_named_and_counted(
