@@ -221,6 +221,20 @@ def test_a_damaged_row_is_said_to_be_one(layout: Layout, folded: list[Trace], da
     assert "delete it" in (caught.value.hint or "")
 
 
+def test_an_order_and_a_value_of_columns_decode_no_row(layout: Layout, folded: list[Trace]) -> None:
+    index = index_path(layout.root)
+    saved = index.read_bytes()
+    rows = saved.index(b'[["tr-')
+    with index.open("r+b") as file:
+        file.seek(rows)
+        file.write(bytes(len(saved) - rows))
+    keys = (SortKey("duration", True, attrgetter("duration"), "duration"), *LATEST_FIRST)
+    traces = made(layout)
+    wanted = [trace.trace_id for trace in sorted_traces(folded, keys)]
+    assert [trace.trace_id for trace in traces.in_order(None, keys)] == wanted
+    assert {trace.state for trace in traces.having(STATE, "ERROR") or ()} == {"ERROR"}
+
+
 def test_an_index_that_cannot_be_written_is_done_without(layout: Layout) -> None:
     fill(made(layout))
     index_path(layout.root).mkdir()
